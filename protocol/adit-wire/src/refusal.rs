@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Refusals: one append-only list of numbers, the same in every service. Who is to blame decides what the other side
+//! does next: a peer's mistake ends the conversation, a full disk is told to a person, "busy" is tried again.
+
+use crate::frame::{Kind, METHOD_REFUSED, Message, Service, Trailing};
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $blame:ident, $text:literal;)*) => {
+        /// Why something was refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        #[repr(u16)]
+        pub enum Code { $($(#[$doc])* $name = $number,)* }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Whose fault it is.
+            #[must_use]
+            pub const fn blame(self) -> Blame {
+                match self { $(Self::$name => Blame::$blame,)* }
+            }
+
+            /// What to tell a person: a fragment that fits after "the other side refused: ".
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The bytes break the protocol.
+    Protocol = 1, Peer, "the request breaks the protocol";
+    /// The method's number or major is not known here.
+    UnknownMethod = 2, Peer, "the request is newer than this program; update it";
+    /// The peer's role may not do this.
+    NotAllowed = 3, Peer, "this machine's role does not allow that";
+    /// Too many requests; later it may work.
+    Busy = 4, Peer, "busy; try again later";
+    /// The conversation or link took too long.
+    Deadline = 5, Peer, "a deadline passed";
+    /// Not served here (no store, no such service).
+    NotServed = 6, Operator, "not served here";
+    /// The program is stopping.
+    Stopping = 7, Operator, "stopping; try again soon";
+    /// Something broke on this side; its log says what.
+    Internal = 8, Us, "an internal error; its log says more";
+
+    /// The token is not known here, or its proof is wrong.
+    TokenUnknown = 20, Peer, "the token is not valid here; make a new one";
+    /// The token was used before.
+    TokenBurnt = 21, Peer, "the token was used before; make a new one";
+    /// The token's time is over, or the machine was restarted since.
+    TokenExpired = 22, Peer, "the token has expired; make a new one";
+    /// Ten proofs failed.
+    TokenLocked = 23, Peer, "the token was tried too often; make a new one";
+    /// The token was made for another role.
+    TokenRole = 24, Peer, "the token was made for another role";
+    /// A peer with this name exists.
+    NameTaken = 25, Operator, "a peer with this name exists; rename it or choose another name";
+    /// This source is known and the token does not say that it may come back.
+    SourceKnown = 26, Operator, "this source is known here; use a token made with --rejoin";
+    /// This key is a peer already.
+    KeyKnown = 27, Operator, "this machine's key is paired here already";
+
+    /// Another machine uses this identity, or the box went back in time.
+    Stale = 40, Operator, "another machine uses this identity, or this box went back in time";
+    /// The source was adopted by another machine.
+    Adopted = 41, Operator, "another machine has taken this source over";
+    /// The key id was used before.
+    KeyIdUsed = 42, Peer, "the session key's name was used before";
+    /// A counter did not rise.
+    CounterWentBack = 43, Peer, "a record counter went back; a new session key is needed";
+    /// A signature does not verify.
+    Signature = 44, Peer, "a signature does not verify";
+    /// Node sent before something it needs.
+    ChildMissing = 45, Peer, "a node was sent before something it needs";
+    /// A snapshot's prior history was not the newest.
+    PriorHead = 46, Peer, "the snapshot does not follow the newest one";
+    /// Quota of this source reached.
+    Quota = 47, Operator, "this source's quota is used up";
+    /// The disk is too full to take more.
+    DiskFull = 48, Hardware, "the box's disk is full; nothing stored is lost";
+    /// The store answers reads only.
+    ReadOnly = 49, Hardware, "the box's store is read-only";
+    /// Too many duplicate records.
+    Repeats = 50, Peer, "too many repeated records";
+    /// More MISSING rounds than allowed.
+    TooManyRounds = 51, Peer, "the snapshot is still incomplete after the last round";
+
+    /// Reading needs a proof by the recovery key.
+    ProofNeeded = 60, Operator, "reading needs the recovery key; give --recovery-file";
+    /// No such snapshot, record or source.
+    NotFound = 61, Operator, "there is no such thing here";
+    /// The stored bytes are damaged.
+    Damaged = 62, Hardware, "the stored bytes are damaged";
+
+    /// No source here belongs to this recovery key.
+    RecoveryUnknown = 80, Operator, "no source here belongs to this recovery key";
+    /// The certificate's epoch is not above the known one.
+    EpochOld = 81, Operator, "the certificate is not newer than the one known here";
+}
+
+impl Code {
+    /// The code of a number; `None` when it is newer than this program.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| *code as u16 == number)
+    }
+}
+
+/// Whose fault a refusal is. It decides exit code, log level and alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Blame {
+    /// The other side's program.
+    Peer,
+    /// Something a person decides.
+    Operator,
+    /// Disk or memory.
+    Hardware,
+    /// This program.
+    Us,
+}
+
+/// Longest detail, bytes.
+pub const DETAIL_BYTES_MAX: usize = 200;
+
+/// The answer "no", in every service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused<'a> {
+    /// A [`Code`], or the number of a newer one.
+    pub code: u16,
+    /// Seconds after which trying again makes sense; 0 when it does not.
+    pub retry_after_s: u32,
+    /// What a person should read beside the code's text; never a secret.
+    #[serde(borrow)]
+    pub detail: &'a str,
+}
+
+impl<'a> Message<'a> for Refused<'a> {
+    // The service byte of the frame is the conversation's; the method alone tells a refusal.
+    const KIND: Kind = Kind { service: Service::Link as u8, method: METHOD_REFUSED, major: 1 };
+    const TRAILING: Trailing = Trailing::Skipped;
+
+    fn check(&self) -> Result<(), crate::frame::MessageError> {
+        if self.detail.len() <= DETAIL_BYTES_MAX { Ok(()) } else { Err(crate::frame::MessageError::Rule(Self::KIND)) }
+    }
+}
