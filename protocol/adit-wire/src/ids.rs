@@ -95,7 +95,7 @@ macro_rules! bytes_type {
         #[cfg(feature = "defmt")]
         impl defmt::Format for $name {
             fn format(&self, f: defmt::Formatter<'_>) {
-                defmt::write!(f, "{=[u8]:x}", &self.0);
+                defmt::write!(f, "{=[u8]:x}", self.0);
             }
         }
     };

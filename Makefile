@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# The menu: every task of this project by name. `make` lists them; the work is done by Cargo or by a program in tests/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PARTS := bash tests/parts.sh
+
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb clean
+
+help: ## list what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## pair, back up, verify, damage, recover on this machine: about a minute (DIR=… for another directory)
+	@$(PARTS) demo
+
+build: ## aditd and adit, release, into target/release
+	cargo build --release --package aditd --package adit
+
+test: ## everything that needs no root: tools, format, lints, no_std, all tests
+	@$(PARTS) tools format lints no-std build tests doc-tests
+
+test-services: ## tests in network namespaces of their own (needs root; installs iproute2 when missing)
+	@$(PARTS) net-tools build netns
+
+check: ## the quick part of test: format and lints
+	@$(PARTS) format lints
+
+fmt: ## format all code
+	cargo fmt --all
+
+no-std: ## prove that adit-wire and adit-proto need no std, three ways: plain, log, defmt
+	@$(PARTS) no-std
+
+fuzz: ## fuzz every decoder, SECONDS_EACH=60 a target (needs a nightly toolchain)
+	@$(PARTS) fuzz
+
+bench: ## adit beside restic, rustic and borg on the same data (a missing peer is skipped with a word)
+	@$(PARTS) bench
+
+bench-peers: ## fetch restic and borg for bench, into target/peers
+	@$(PARTS) peers
+
+bench-rustic: ## build rustic for bench, into target/peers (takes long)
+	@$(PARTS) rustic
+
+deb: ## the Debian package with static binaries and systemd units, into target/deb
+	@$(PARTS) deb
+
+clean: ## remove everything that was built
+	cargo clean

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Runs the named parts one after the other and says how long each took. The first part that fails ends the run.
+# Nothing is kept outside target/. Tools that are missing are named and, after a question on a terminal, installed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PWD/target/tools/bin:$PATH"
+nextest_version=0.9.143
+netns_only='test(/(^|::)netns_/)'
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'stopped: %s\n' "$*" >&2; exit 1; }
+
+# install_apt PACKAGE…: names what is missing, asks on a terminal, installs. For build tools only, never for services.
+install_apt() {
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    echo "missing Debian packages: $*"
+    if [ -t 0 ] && [ "${CI:-}" != true ]; then
+        read -r -p "install them with apt-get? [y/N] " answer
+        [ "$answer" = y ] || die "install $* and start again"
+    fi
+    "${sudo[@]}" apt-get update -q && "${sudo[@]}" apt-get install -q -y --no-install-recommends "$@"
+}
+
+# need COMMAND PACKAGE …: pairs; installs the packages of those commands that do not exist.
+need() {
+    local missing=()
+    while [ $# -ge 2 ]; do
+        command -v "$1" >/dev/null || missing+=("$2")
+        shift 2
+    done
+    [ ${#missing[@]} -eq 0 ] || install_apt "${missing[@]}"
+}
+
+part_tools() {
+    need cc gcc make make
+    command -v cargo >/dev/null || die "Rust is missing: install rustup, then start again (rust-toolchain.toml names the version)"
+    local want have
+    want=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    have=$(rustc --version | cut -d' ' -f2) || die "rustup has no toolchain $want: run 'rustup toolchain install'"
+    [ "$have" = "$want" ] || die "rustc is $have, rust-toolchain.toml asks for $want"
+    echo "rustc $have, $(cc --version | head -1)"
+    cargo nextest --version >/dev/null 2>&1 || cargo install --quiet --locked --root target/tools --version "$nextest_version" cargo-nextest
+    cargo nextest --version | head -1
+}
+part_net-tools() {
+    need ip iproute2 unshare util-linux
+    [ "$(id -u)" = 0 ] || unshare --user --map-root-user --net true || die "network namespaces need root here"
+}
+part_format() { cargo fmt --all --check; }
+part_lints() { cargo clippy --quiet --workspace --all-targets -- -D warnings; }
+part_build() { cargo build --quiet --workspace --bins; }
+part_tests() { cargo nextest run --workspace; }
+part_doc-tests() { cargo test --quiet --workspace --doc; }
+part_netns() { cargo nextest run --workspace --ignore-default-filter --filterset "$netns_only"; }
+
+# A room that holds a panic handler does not compile when anything below it brings std, so compiling it is the proof;
+# the last line asks for std on purpose and must fail, or the proof proves nothing.
+part_no-std() {
+    for feature in none log defmt; do
+        cargo rustc --quiet --package adit-nostd --lib --features "$feature" -- --cfg no_std_proof
+        echo "no_std: adit-wire and adit-proto with $feature"
+    done
+    if cargo rustc --quiet --package adit-nostd --lib --features std -- --cfg no_std_proof 2>/dev/null; then
+        die "the proof of no_std would not notice std"
+    fi
+}
+
+part_demo() {
+    cargo build --release --package aditd --package adit --package adit-contract --bin aditd --bin adit --bin demo
+    target/release/demo ${DIR:+"$DIR"}
+}
+part_bench() {
+    cargo build --release --package aditd --package adit --package adit-bench
+    target/release/adit-bench ${DIR:+"$DIR"}
+}
+part_peers() { bash tests/adit-bench/peers.sh restic borg; }
+part_rustic() { bash tests/adit-bench/peers.sh rustic; }
+part_deb() { bash images/packages/build-deb.sh; }
+
+fuzz_all() { # SECONDS
+    cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --root target/tools cargo-fuzz
+    for target in $(cargo +nightly fuzz list --fuzz-dir protocol/fuzz); do
+        cargo +nightly fuzz run --fuzz-dir protocol/fuzz "$target" -- -max_total_time="$1" -rss_limit_mb=512 -verbosity=0
+    done
+}
+part_fuzz() { fuzz_all "${SECONDS_EACH:-60}"; }
+
+started=$SECONDS
+times=()
+trap '[ -z "${name:-}" ] || printf "\n== %s failed after %s s\n" "$name" $((SECONDS - at)) >&2' EXIT
+for name in "$@"; do
+    say "$name"
+    at=$SECONDS
+    "part_$name"
+    times+=("$(printf '%-12s %5d s' "$name" $((SECONDS - at)))")
+done
+name=
+[ $# -lt 2 ] || { say "time per part"; printf '%s\n' "${times[@]}"; printf '%-12s %5d s\n' total $((SECONDS - started)); }
