@@ -1,1 +1,27 @@
-//! Placeholder head.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The only room that opens sockets: TLS 1.3 with pinned raw public keys over IPv6, conversations of frames on it, and
+//! the same frames over a serial line.
+//!
+//! It stands apart so that engines stay free of I/O and so that everything an unknown machine can reach before its key
+//! is checked lies in one place. It never decides what a peer may do (the owner's [`Gate`] knows the pins, the table of
+//! roles is adit-proto's), never resumes a session, never speaks IPv4 and never lets a peer make it hold more memory
+//! than the named limits say.
+#![forbid(unsafe_code)]
+
+mod conversation;
+mod dial;
+mod door;
+mod identity;
+pub mod limits;
+mod link;
+mod listen;
+mod target;
+
+pub use conversation::{Conversation, Frame};
+pub use dial::{DialError, HopReport, Tried, dial, probe};
+pub use door::{Door, Gate};
+pub use identity::{Identity, verify};
+pub use limits::{Deadlines, Limits};
+pub use link::{About, Closer, Counters, Link, LinkError, PeerGreeting, Refusal};
+pub use listen::{Event, Incoming, ListenError, Listener};
+pub use target::{Target, TargetError};
