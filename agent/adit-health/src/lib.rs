@@ -1,1 +1,19 @@
-//! Placeholder head.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Readings to checks to verdicts: what a machine knows about its own health, and the records that backup runs leave.
+//!
+//! Owns the model, the rules and the thin readers of the kernel's files. It stands apart from the daemon so that the tool
+//! judges by the same rules and so that every reader is tested on a recorded tree. It never opens a device node, starts
+//! a program, waits for a network or writes anything but run records.
+#![forbid(unsafe_code)]
+
+pub mod collect;
+pub mod model;
+pub mod report;
+pub mod rules;
+pub mod runs;
+mod system;
+mod text;
+
+pub use collect::{Collector, SourceArrival, StoreReading, Surroundings};
+pub use model::{Component, Finding, Report};
+pub use report::{Answer, Reporter, decode};

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Puts a report together: the operating system's basics, disks and arrays as the kernel sees them, the runs of this
+//! host's backup jobs and, on a box, the store and the sources.
+
+use crate::model::{Component, Finding, Report};
+use crate::runs::RunRecord;
+use crate::{rules, runs, system};
+use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
+use std::path::PathBuf;
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The root of /proc and /sys: "/" but in tests.
+    pub root: PathBuf,
+    /// State directories of sources on this host, whose runs are read.
+    pub run_dirs: Vec<PathBuf>,
+}
+
+/// A box's store, as its owner tells it.
+#[derive(Clone, Debug, Default)]
+pub struct StoreReading {
+    /// Where it lies.
+    pub path: String,
+    /// Bytes of the file system that holds it.
+    pub size_bytes: u64,
+    /// Bytes left there.
+    pub free_bytes: u64,
+    /// Bytes that the store uses.
+    pub stored_bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Records known to be damaged.
+    pub damaged: u64,
+    /// Why it takes no data.
+    pub read_only: Option<String>,
+    /// When it was made, seconds since 1970.
+    pub created_s: u64,
+    /// When it was last read through, seconds since 1970.
+    pub verified_s: Option<u64>,
+    /// The sources.
+    pub sources: Vec<SourceArrival>,
+}
+
+/// What the box knows of a source's backups.
+#[derive(Clone, Debug, Default)]
+pub struct SourceArrival {
+    /// The source's id as text.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When the newest snapshot arrived, seconds since 1970.
+    pub received_s: Option<u64>,
+    /// Its snapshots.
+    pub snapshots: u64,
+    /// Seconds between its backups; 0 when not known.
+    pub period_s: u64,
+}
+
+/// Collects reports. Keeps sysinfo's objects between rounds, as that library asks for.
+#[derive(Debug)]
+pub struct Collector {
+    surroundings: Surroundings,
+    system: Option<sysinfo::System>,
+    sensors: Option<sysinfo::Components>,
+}
+
+impl Collector {
+    /// A collector for these surroundings.
+    #[must_use]
+    pub const fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings, system: None, sensors: None }
+    }
+
+    /// Looks at everything once. `now_s` is the wall clock, seconds since 1970.
+    pub fn collect(&mut self, now_s: u64, store: Option<&StoreReading>) -> Report {
+        let root = self.surroundings.root.clone();
+        let mut components = vec![self.host()];
+        components.extend(system::disks(&root));
+        components.extend(system::arrays(&root));
+        components.extend(system::file_systems(&root));
+        components.extend(self.sensors());
+        components.extend(system::power(&root));
+        for dir in &self.surroundings.run_dirs {
+            components.extend(jobs(dir, now_s));
+        }
+        if let Some(store) = store {
+            components.push(store_component(store, now_s));
+            components.extend(store.sources.iter().map(|source| source_component(source, now_s)));
+        }
+        components.truncate(adit_wire::health::COMPONENTS_MAX);
+        let host = sysinfo::System::host_name().unwrap_or_else(|_| "host".to_owned());
+        Report { host, time_s: now_s, components }
+    }
+
+    fn host(&mut self) -> Component {
+        let (mut findings, mut readings) = system::kernel(&self.surroundings.root);
+        let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let load = sysinfo::System::load_average().ok().map(|average| average.five);
+        if self.system.is_none() {
+            self.system = sysinfo::System::new().ok();
+        }
+        let memory = self.system.as_mut().map(|system| {
+            system.refresh_memory();
+            (mib(system.total_memory()), mib(system.available_memory()), mib(system.used_swap()))
+        });
+        let unreadable = |check| Finding::new(check, Verdict::Unknown, Reason::NotReadable).with_detail("needs /proc");
+        findings.push(load.map_or_else(|| unreadable(Check::Load), |load| rules::load(load, processors)));
+        findings.push(
+            memory.map_or_else(|| unreadable(Check::Memory), |(total, available, _)| rules::memory(total, available)),
+        );
+        let uptime = sysinfo::System::uptime().ok();
+        readings.extend([
+            (Quantity::UptimeMinutes, uptime.and_then(|seconds| i64::try_from(seconds / 60).ok())),
+            (Quantity::LoadHundredths, load.and_then(hundredths)),
+            (Quantity::Processors, i64::try_from(processors).ok()),
+            (Quantity::MemoryMib, memory.map(|(total, ..)| total)),
+            (Quantity::MemoryAvailableMib, memory.map(|(_, available, _)| available)),
+            (Quantity::SwapUsedMib, memory.map(|(.., swap)| swap)),
+        ]);
+        let label = sysinfo::System::long_os_version().unwrap_or_else(|_| "Linux".to_owned());
+        Component { kind: ComponentKind::Host, id: "host".to_owned(), label, findings, readings }
+    }
+
+    fn sensors(&mut self) -> Vec<Component> {
+        if self.sensors.is_none() {
+            self.sensors = sysinfo::Components::new().ok();
+        }
+        let Some(sensors) = self.sensors.as_mut() else { return Vec::new() };
+        sensors.refresh(true);
+        let mut components: Vec<Component> = sensors
+            .iter()
+            .filter_map(|sensor| {
+                let tenths = sensor.temperature().and_then(tenths)?;
+                let critical = sensor.critical().and_then(self::tenths);
+                Some(Component {
+                    kind: ComponentKind::Sensor,
+                    id: sensor.id().unwrap_or_else(|| sensor.label()).to_owned(),
+                    label: sensor.label().to_owned(),
+                    findings: vec![rules::temperature(Some(tenths), critical)],
+                    readings: vec![(Quantity::TemperatureTenths, Some(tenths))],
+                })
+            })
+            .collect();
+        components.sort_by(|a, b| a.id.cmp(&b.id));
+        components
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a load average far below 2^63 hundredths; `as` saturates")]
+fn hundredths(value: f64) -> Option<i64> {
+    value.is_finite().then_some((value * 100.0) as i64)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a temperature; `as` saturates")]
+fn tenths(celsius: f32) -> Option<i64> {
+    celsius.is_finite().then_some((celsius * 10.0) as i64)
+}
+
+/// Minutes since 2026, as health counts them.
+#[must_use]
+pub fn minutes(seconds: u64) -> i64 {
+    i64::try_from((seconds / 60).saturating_sub(EPOCH_MINUTES)).unwrap_or(i64::MAX)
+}
+
+/// The jobs whose runs lie in one source's state directory.
+fn jobs(dir: &std::path::Path, now_s: u64) -> Vec<Component> {
+    let records = match runs::read(dir) {
+        Ok(records) => records,
+        Err(error) => {
+            let finding =
+                Finding::new(Check::Run, Verdict::Unknown, Reason::NotReadable).with_detail(error.to_string());
+            let id = dir.to_string_lossy().into_owned();
+            return vec![Component {
+                kind: ComponentKind::Job,
+                label: id.clone(),
+                id,
+                findings: vec![finding],
+                readings: Vec::new(),
+            }];
+        }
+    };
+    let mut names: Vec<&str> = records.iter().map(|record| record.job.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let records: Vec<RunRecord> = records.iter().filter(|record| record.job == name).cloned().collect();
+            job(name, &records, now_s)
+        })
+        .collect()
+}
+
+fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
+    let ended = records.iter().rev().find(|record| record.exit.is_some());
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    Component {
+        kind: ComponentKind::Job,
+        id: name.to_owned(),
+        label: name.to_owned(),
+        findings: vec![rules::run(records, now_s)],
+        readings: vec![
+            (Quantity::LastMinutes, ended.and_then(|record| record.ended_s).map(minutes)),
+            (Quantity::PeriodMinutes, ended.map(|record| signed(record.period_s / 60))),
+            (Quantity::Exit, ended.and_then(|record| record.exit).map(i64::from)),
+            (Quantity::Skipped, ended.map(|record| signed(record.skipped))),
+            (Quantity::SentKib, ended.map(|record| signed(record.bytes_sent >> 10))),
+        ],
+    }
+}
+
+fn store_component(store: &StoreReading, now_s: u64) -> Component {
+    let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let state = store.read_only.as_ref().map_or_else(
+        || Finding::ok(Check::StoreState),
+        |why| Finding::new(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly).with_detail(why.clone()),
+    );
+    let damage = if store.damaged > 0 {
+        Finding::new(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged)
+            .with_detail(format!("{} records", store.damaged))
+    } else {
+        Finding::ok(Check::StoreDamage)
+    };
+    let space = rules::space(mib(store.size_bytes), mib(store.free_bytes));
+    Component {
+        kind: ComponentKind::Store,
+        id: "store".to_owned(),
+        label: store.path.clone(),
+        findings: vec![state, damage, rules::verified(store.verified_s, store.created_s, now_s), space],
+        readings: vec![
+            (Quantity::StoredMib, Some(mib(store.stored_bytes))),
+            (Quantity::FreeMib, Some(mib(store.free_bytes))),
+            (Quantity::Records, Some(signed(store.records))),
+            (Quantity::Snapshots, Some(signed(store.snapshots))),
+            (Quantity::Damaged, Some(signed(store.damaged))),
+            (Quantity::LastMinutes, store.verified_s.map(minutes)),
+        ],
+    }
+}
+
+fn source_component(source: &SourceArrival, now_s: u64) -> Component {
+    Component {
+        kind: ComponentKind::Source,
+        id: source.id.clone(),
+        label: source.name.clone(),
+        findings: vec![rules::arrived(source.received_s, source.period_s, now_s)],
+        readings: vec![
+            (Quantity::LastMinutes, source.received_s.map(minutes)),
+            (Quantity::Snapshots, i64::try_from(source.snapshots).ok()),
+            (Quantity::PeriodMinutes, i64::try_from(source.period_s / 60).ok()),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_reports_memory_and_its_root() {
+        let mut collector = Collector::new(Surroundings { root: "/".into(), run_dirs: Vec::new() });
+        let report = collector.collect(1_800_000_000, None);
+        let host = &report.components[0];
+        let memory = host.readings.iter().find(|(quantity, _)| *quantity == Quantity::MemoryMib).unwrap().1.unwrap();
+        assert!(memory > 64, "{memory} MiB");
+        assert!(host.findings.iter().any(|finding| finding.check == Check::Load));
+    }
+
+    #[test]
+    fn a_box_reports_its_store_and_late_sources() {
+        let store = StoreReading {
+            path: "/srv/adit".into(),
+            size_bytes: 1 << 40,
+            free_bytes: 1 << 39,
+            damaged: 2,
+            sources: vec![SourceArrival {
+                name: "web1".into(),
+                received_s: Some(1_000),
+                period_s: 3_600,
+                ..SourceArrival::default()
+            }],
+            ..StoreReading::default()
+        };
+        let component = store_component(&store, 2_000);
+        assert_eq!(component.verdict(), Verdict::Critical);
+        assert_eq!(source_component(&store.sources[0], 2_000).verdict(), Verdict::Ok);
+        assert_eq!(source_component(&store.sources[0], 90_000).findings[0].reason, Reason::BackupLate);
+    }
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Thin readers of /proc and /sys: each turns files into components. All paths hang below a root, so that a recorded tree
+//! of another machine can be read in a test.
+
+use crate::model::{Component, Finding};
+use crate::{rules, text};
+use adit_wire::health::codes::{Check, ComponentKind, Quantity, Reason, Verdict};
+use std::path::{Path, PathBuf};
+
+/// File systems that hold data on this machine. Network file systems are left out: asking a dead server blocks for ever.
+const LOCAL_FILE_SYSTEMS: [&str; 10] =
+    ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "exfat", "bcachefs", "zfs"];
+/// Block devices that are no disks of their own.
+const NO_DISKS: [&str; 6] = ["loop", "ram", "zram", "md", "dm-", "sr"];
+
+/// A mounted file system, from /proc/self/mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    device: String,
+    point: PathBuf,
+    kind: String,
+    source: String,
+    read_only: bool,
+}
+
+/// The mounts of local file systems, each device once, by the shortest mount point.
+fn mounts(mountinfo: &str) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let left: Vec<&str> = left.split(' ').collect();
+        let right: Vec<&str> = right.split(' ').collect();
+        let ([_, _, device, _, point, options, ..], [kind, source, super_options, ..]) = (&left[..], &right[..]) else {
+            continue;
+        };
+        if !LOCAL_FILE_SYSTEMS.contains(kind) {
+            continue;
+        }
+        let read_only = [options, super_options].iter().any(|options| options.split(',').any(|option| option == "ro"));
+        let mount = Mount {
+            device: (*device).into(),
+            point: unescape(point).into(),
+            kind: (*kind).into(),
+            source: unescape(source),
+            read_only,
+        };
+        match mounts.iter_mut().find(|known| known.device == mount.device) {
+            Some(known) if mount.point.as_os_str().len() < known.point.as_os_str().len() => *known = mount,
+            Some(_) => {}
+            None => mounts.push(mount),
+        }
+    }
+    mounts
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        match after.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            Some(byte) => {
+                out.push(char::from(byte));
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push('\\');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Mounted local file systems.
+pub(crate) fn file_systems(root: &Path) -> Vec<Component> {
+    let mountinfo = text::read(&root.join("proc/self/mountinfo")).unwrap_or_default();
+    mounts(&mountinfo).iter().map(|mount| file_system(root, mount)).collect()
+}
+
+fn file_system(root: &Path, mount: &Mount) -> Component {
+    let mut findings = Vec::new();
+    let mut readings = Vec::new();
+    let space = nix::sys::statvfs::statvfs(&mount.point).ok();
+    if let Some(space) = &space {
+        let fragment = space.fragment_size().max(1);
+        let mib = |blocks: u64| i64::try_from((u128::from(blocks) * u128::from(fragment)) >> 20).unwrap_or(i64::MAX);
+        let (size, free) = (mib(space.blocks()), mib(space.blocks_available()));
+        let inodes = (space.files() > 0).then(|| {
+            let used = space.files().saturating_sub(space.files_available());
+            i64::try_from(u128::from(used) * 1000 / u128::from(space.files())).unwrap_or(i64::MAX)
+        });
+        findings.push(rules::space(size, free));
+        findings.push(rules::inodes(inodes));
+        readings.push((Quantity::SizeMib, Some(size)));
+        readings.push((Quantity::FreeMib, Some(free)));
+        readings.push((Quantity::InodesPermille, inodes));
+    } else {
+        findings.push(Finding::new(Check::Space, Verdict::Unknown, Reason::NotReadable).with_detail("statvfs failed"));
+    }
+    findings.push(if mount.read_only && mount.kind != "vfat" {
+        Finding::new(Check::ReadOnly, Verdict::Critical, Reason::BecameReadOnly)
+    } else {
+        Finding::ok(Check::ReadOnly)
+    });
+    if mount.kind == "ext4" {
+        let device = mount.source.rsplit('/').next().unwrap_or_default();
+        let errors = text::number(&root.join("sys/fs/ext4").join(device).join("errors_count"));
+        if let Some(errors) = errors {
+            findings.push(if errors > 0 {
+                Finding::new(Check::FsErrors, Verdict::Critical, Reason::FsErrors)
+                    .with_detail(format!("{errors} errors"))
+            } else {
+                Finding::ok(Check::FsErrors)
+            });
+        }
+        readings.push((Quantity::Errors, errors));
+    }
+    let point = mount.point.to_string_lossy().into_owned();
+    Component { kind: ComponentKind::FileSystem, id: point.clone(), label: point, findings, readings }
+}
+
+/// Disks by the kernel's own counters. What a disk says about itself needs device access.
+pub(crate) fn disks(root: &Path) -> Vec<Component> {
+    let blocks = root.join("sys/block");
+    text::names(&blocks)
+        .into_iter()
+        .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)))
+        .filter_map(|name| disk(&blocks.join(&name), &name))
+        .collect()
+}
+
+fn disk(dir: &Path, name: &str) -> Option<Component> {
+    let sectors = text::number(&dir.join("size"))?;
+    if sectors == 0 {
+        return None; // An empty card reader is no disk.
+    }
+    let device = dir.join("device");
+    let field =
+        |file: &str| text::read(&device.join(file)).map(|text| text.trim().to_owned()).filter(|t| !t.is_empty());
+    let model = field("model").unwrap_or_else(|| "disk".to_owned());
+    let serial = field("serial").or_else(|| text::read(&dir.join("serial")));
+    let stable = field("wwid").or_else(|| text::read(&dir.join("wwid"))).or_else(|| serial.clone());
+    let errors = text::number(&device.join("ioerr_cnt"));
+    let state = field("state");
+    let mut findings = vec![
+        Finding::new(Check::DiskStatus, Verdict::Unknown, Reason::NeedsDeviceAccess),
+        match state.as_deref() {
+            Some("offline" | "dead" | "deleting" | "transport-offline") => {
+                Finding::new(Check::DiskPresent, Verdict::Critical, Reason::Offline)
+            }
+            _ => Finding::ok(Check::DiskPresent),
+        },
+    ];
+    if let Some(errors) = errors {
+        findings.push(if errors > 0 {
+            Finding::new(Check::DiskErrors, Verdict::Warning, Reason::IoErrors).with_detail(format!("{errors} errors"))
+        } else {
+            Finding::ok(Check::DiskErrors)
+        });
+    }
+    let mut readings = vec![(Quantity::SizeMib, Some(sectors >> 11)), (Quantity::Errors, errors)];
+    if let Some(tenths) = disk_temperature(&device) {
+        findings.push(rules::disk_temperature(tenths));
+        readings.push((Quantity::TemperatureTenths, Some(tenths)));
+    }
+    let label = serial.map_or_else(|| format!("{name} ({model})"), |serial| format!("{name} ({model} {serial})"));
+    Some(Component {
+        kind: ComponentKind::Disk,
+        id: stable.unwrap_or_else(|| name.to_owned()),
+        label,
+        findings,
+        readings,
+    })
+}
+
+/// The drivetemp and nvme drivers show a disk's temperature as a hwmon device below it.
+fn disk_temperature(device: &Path) -> Option<i64> {
+    let hwmon = [device.join("hwmon"), device.to_path_buf()].into_iter().find_map(|dir| {
+        text::names(&dir).into_iter().find(|name| name.starts_with("hwmon")).map(|name| dir.join(name))
+    })?;
+    Some(text::number(&hwmon.join("temp1_input"))? / 100)
+}
+
+/// md arrays.
+pub(crate) fn arrays(root: &Path) -> Vec<Component> {
+    let blocks = root.join("sys/block");
+    text::names(&blocks)
+        .into_iter()
+        .filter(|name| name.starts_with("md"))
+        .filter_map(|name| array(&blocks.join(&name).join("md"), &name))
+        .collect()
+}
+
+fn array(dir: &Path, name: &str) -> Option<Component> {
+    let members = text::number(&dir.join("raid_disks"))?;
+    let level = text::read(&dir.join("level")).unwrap_or_default();
+    let state = text::read(&dir.join("array_state")).unwrap_or_default();
+    let sync_action = text::read(&dir.join("sync_action")).unwrap_or_default();
+    // Linear and striped arrays have no redundancy and no such file.
+    let degraded = text::number(&dir.join("degraded")).unwrap_or(0);
+    let mismatches = text::number(&dir.join("mismatch_cnt"));
+    let sync = text::read(&dir.join("sync_completed")).and_then(|text| {
+        let (done, total) = text.split_once(" / ")?;
+        let (done, total): (i64, i64) = (done.trim().parse().ok()?, total.trim().parse().ok()?);
+        Some(done.saturating_mul(1000) / total.max(1))
+    });
+    let mut findings = vec![rules::array(members, degraded, &state, &sync_action)];
+    if let Some(count) = mismatches {
+        // md(4): on RAID1 and RAID10 swap and such make harmless mismatches; with parity there are none.
+        let verdict = if level.starts_with("raid1") { Verdict::Warning } else { Verdict::Critical };
+        findings.push(if count > 0 {
+            Finding::new(Check::ArrayMismatch, verdict, Reason::Mismatches).with_detail(format!("{count} sectors"))
+        } else {
+            Finding::ok(Check::ArrayMismatch)
+        });
+    }
+    Some(Component {
+        kind: ComponentKind::Array,
+        id: text::read(&dir.join("uuid")).unwrap_or_else(|| name.to_owned()),
+        label: format!("{name} ({level})"),
+        findings,
+        readings: vec![
+            (Quantity::Members, Some(members)),
+            (Quantity::MembersMissing, Some(degraded)),
+            (Quantity::Mismatches, mismatches),
+            (Quantity::SyncPermille, sync),
+        ],
+    })
+}
+
+/// Mains and batteries.
+pub(crate) fn power(root: &Path) -> Vec<Component> {
+    let dir = root.join("sys/class/power_supply");
+    text::names(&dir).into_iter().filter_map(|name| power_supply(&dir.join(&name), &name)).collect()
+}
+
+fn power_supply(dir: &Path, name: &str) -> Option<Component> {
+    let kind = text::read(&dir.join("type"))?;
+    let online = text::number(&dir.join("online"));
+    let charge = text::number(&dir.join("capacity")).map(|percent| percent.saturating_mul(10));
+    let finding = match (kind.as_str(), online, charge) {
+        ("Mains", Some(0), _) => Finding::new(Check::PowerLine, Verdict::Warning, Reason::OnBattery),
+        ("Battery", _, Some(charge)) if charge < 100 => {
+            Finding::new(Check::PowerLine, Verdict::Critical, Reason::BatteryLow)
+        }
+        _ => Finding::ok(Check::PowerLine),
+    };
+    Some(Component {
+        kind: ComponentKind::Power,
+        id: name.into(),
+        label: format!("{name} ({kind})"),
+        findings: vec![finding],
+        readings: vec![(Quantity::ChargePermille, charge)],
+    })
+}
+
+/// What the kernel counts of the host as a whole: findings and readings that sysinfo does not give.
+pub(crate) fn kernel(root: &Path) -> (Vec<Finding>, Vec<(Quantity, Option<i64>)>) {
+    let vmstat = text::read(&root.join("proc/vmstat"));
+    let oom_kills = vmstat.as_deref().and_then(|text| text::keyed(text, "oom_kill"));
+    let tainted = text::number(&root.join("proc/sys/kernel/tainted"));
+    let pressure = text::read(&root.join("proc/pressure/memory")).as_deref().and_then(pressure_full_avg300);
+    let findings = vec![rules::oom_kills(oom_kills), rules::taint(tainted), rules::memory_pressure(pressure)];
+    (findings, vec![(Quantity::OomKills, oom_kills), (Quantity::MemoryPressure, pressure)])
+}
+
+/// "full avg10=0.00 avg60=0.00 avg300=1.23 total=…" as hundredths of a per cent.
+fn pressure_full_avg300(text: &str) -> Option<i64> {
+    let line = text.lines().find(|line| line.starts_with("full "))?;
+    let value = line.split(' ').find_map(|field| field.strip_prefix("avg300="))?;
+    let (whole, fraction) = value.split_once('.')?;
+    Some(whole.parse::<i64>().ok()?.saturating_mul(100).saturating_add(fraction.get(..2)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_device_mounted_twice_is_one_file_system() {
+        let mountinfo = "\
+29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+40 29 8:1 /var/x /srv/bind\\040mount rw shared:1 - ext4 /dev/sda1 rw\n\
+41 29 8:17 / /srv/backup ro - xfs /dev/sdb1 rw\n\
+42 29 0:5 / /proc rw - proc proc rw\n\
+43 29 0:50 / /mnt/nas rw - nfs4 nas:/x rw\n";
+        let mounts = mounts(mountinfo);
+        assert_eq!(mounts.iter().map(|m| m.point.to_str().unwrap()).collect::<Vec<_>>(), ["/", "/srv/backup"]);
+        assert!(mounts[1].read_only && !mounts[0].read_only);
+        assert_eq!(unescape("/srv/bind\\040mount"), "/srv/bind mount");
+    }
+
+    #[test]
+    fn a_dead_member_shows_though_the_state_is_clean() {
+        let tree = tree(&[
+            ("sys/block/md0/md/raid_disks", "2\n"),
+            ("sys/block/md0/md/level", "raid1\n"),
+            ("sys/block/md0/md/array_state", "clean\n"),
+            ("sys/block/md0/md/degraded", "1\n"),
+            ("sys/block/md0/md/sync_action", "idle\n"),
+            ("sys/block/md0/md/mismatch_cnt", "0\n"),
+        ]);
+        let arrays = arrays(tree.path());
+        assert_eq!(arrays[0].findings[0].reason, Reason::Degraded);
+        assert_eq!(arrays[0].findings[0].detail, "1 of 2 members missing");
+    }
+
+    #[test]
+    fn disks_have_their_own_names_and_say_what_they_need() {
+        let tree = tree(&[
+            ("sys/block/sda/size", "1953525168\n"),
+            ("sys/block/sda/device/model", "WDC WD10EZEX    \n"),
+            ("sys/block/sda/device/wwid", "naa.50014ee2b1234567\n"),
+            ("sys/block/sda/device/ioerr_cnt", "0x2\n"),
+            ("sys/block/sda/device/state", "running\n"),
+            ("sys/block/sda/device/hwmon/hwmon1/temp1_input", "56000\n"),
+            ("sys/block/loop0/size", "100\n"),
+            ("sys/block/sdb/size", "0\n"),
+        ]);
+        let disks = disks(tree.path());
+        assert_eq!(disks.len(), 1);
+        assert_eq!(disks[0].id, "naa.50014ee2b1234567");
+        let reasons: Vec<Reason> = disks[0].findings.iter().map(|finding| finding.reason).collect();
+        assert_eq!(reasons, [Reason::NeedsDeviceAccess, Reason::None, Reason::IoErrors, Reason::Hot]);
+    }
+
+    #[test]
+    fn the_kernel_is_asked_and_missing_answers_are_unknown() {
+        let present = tree(&[
+            ("proc/vmstat", "nr_free 1\noom_kill 2\n"),
+            ("proc/sys/kernel/tainted", "128\n"),
+            (
+                "proc/pressure/memory",
+                "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=7.25 total=9\n",
+            ),
+        ]);
+        let (findings, readings) = kernel(present.path());
+        let reasons: Vec<Reason> = findings.iter().map(|finding| finding.reason).collect();
+        assert_eq!(reasons, [Reason::OomKilled, Reason::KernelTainted, Reason::MemoryPressure]);
+        assert_eq!(readings, [(Quantity::OomKills, Some(2)), (Quantity::MemoryPressure, Some(725))]);
+        let absent = tree(&[]);
+        assert!(kernel(absent.path()).0.iter().all(|finding| finding.verdict == Verdict::Unknown));
+    }
+}
