@@ -49,7 +49,10 @@ impl Graph {
     /// Asks `cargo metadata` in `root`.
     pub fn ask(root: &Path) -> Result<Self, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked", "--offline"]).current_dir(root).output();
+        let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let mut command = Command::new(cargo);
+        command.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &platform]);
+        let output = command.current_dir(root).output();
         let output = output.map_err(|e| format!("run cargo metadata: {e}"))?;
         if !output.status.success() {
             return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));
@@ -63,7 +66,8 @@ impl Graph {
         let names: BTreeMap<&str, &str> =
             packages.iter().filter_map(|p| Some((p.get("id")?.as_str()?, p.get("name")?.as_str()?))).collect();
         let members = value.get("workspace_members")?.as_array()?.iter().filter_map(Value::as_str);
-        let mut graph = Self { rooms: members.filter_map(|id| Some((*names.get(id)?).to_owned())).collect(), ..Self::default() };
+        let mut graph =
+            Self { rooms: members.filter_map(|id| Some((*names.get(id)?).to_owned())).collect(), ..Self::default() };
         for node in value.get("resolve")?.get("nodes")?.as_array()? {
             let name = *names.get(node.get("id")?.as_str()?)?;
             for dependency in node.get("deps")?.as_array()? {

@@ -33,9 +33,15 @@ pub fn oversized(files: &[File]) -> Sizes {
 /// Compares what is over its limit with the list of exceptions.
 pub fn ratchet(oversized: &Sizes, exceptions: &Sizes) -> Complaints {
     let grown = oversized.iter().filter_map(|(name, lines)| match exceptions.get(name) {
-        None => Some(format!("{name} has {lines} lines; the limit is {FILE_LINES_MAX} a file, {FUNCTION_LINES_MAX} a function")),
-        Some(listed) if lines > listed => Some(format!("{name} grew from {listed} to {lines} lines; exceptions only shrink")),
-        Some(listed) if lines < listed => Some(format!("{name} shrank from {listed} to {lines} lines; write that into exceptions.toml")),
+        None => Some(format!(
+            "{name} has {lines} lines; the limit is {FILE_LINES_MAX} a file, {FUNCTION_LINES_MAX} a function"
+        )),
+        Some(listed) if lines > listed => {
+            Some(format!("{name} grew from {listed} to {lines} lines; exceptions only shrink"))
+        }
+        Some(listed) if lines < listed => {
+            Some(format!("{name} shrank from {listed} to {lines} lines; write that into exceptions.toml"))
+        }
         Some(_) => None,
     });
     let stale = exceptions.keys().filter(|name| !oversized.contains_key(*name));
@@ -56,7 +62,10 @@ fn functions(source: &str) -> Vec<(String, usize)> {
         offset = at + 3;
         let starts_word = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
         let name: String = code[offset..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        if starts_word && !name.is_empty() && let Some(body) = body(&code[offset..]) {
+        if starts_word
+            && !name.is_empty()
+            && let Some(body) = body(&code[offset..])
+        {
             found.push((name, code[at..offset + body].lines().count()));
         }
     }
@@ -86,7 +95,13 @@ mod tests {
     use super::*;
 
     fn long_function() -> File {
-        File::of("a.rs", &format!("impl A {{\n    fn long(x: [u8; 3]) -> u8 {{\n{}    }}\n    fn short() {{}}\n}}\n", "        x();\n".repeat(70)))
+        File::of(
+            "a.rs",
+            &format!(
+                "impl A {{\n    fn long(x: [u8; 3]) -> u8 {{\n{}    }}\n    fn short() {{}}\n}}\n",
+                "        x();\n".repeat(70)
+            ),
+        )
     }
 
     #[test]
@@ -103,8 +118,18 @@ mod tests {
 
     #[test]
     fn the_ratchet_turns_one_way() {
-        let now = Sizes::from([("same".to_owned(), 80), ("grown".to_owned(), 90), ("shrunk".to_owned(), 75), ("new".to_owned(), 71)]);
-        let listed = Sizes::from([("same".to_owned(), 80), ("grown".to_owned(), 80), ("shrunk".to_owned(), 80), ("gone".to_owned(), 80)]);
+        let now = Sizes::from([
+            ("same".to_owned(), 80),
+            ("grown".to_owned(), 90),
+            ("shrunk".to_owned(), 75),
+            ("new".to_owned(), 71),
+        ]);
+        let listed = Sizes::from([
+            ("same".to_owned(), 80),
+            ("grown".to_owned(), 80),
+            ("shrunk".to_owned(), 80),
+            ("gone".to_owned(), 80),
+        ]);
         let complaints = ratchet(&now, &listed);
         assert_eq!(complaints.len(), 4, "{complaints:#?}");
         assert!(!complaints.iter().any(|c| c.starts_with("same")));

@@ -101,10 +101,7 @@ fn quoted(rest: &str, quote: char) -> usize {
 /// A quote opens a character when an escape follows or the next but one character closes it; else it is a lifetime.
 fn is_char_literal(rest: &str) -> bool {
     let mut following = rest.chars().skip(1);
-    match (following.next(), following.next()) {
-        (Some('\\'), _) | (Some(_), Some('\'')) => true,
-        _ => false,
-    }
+    matches!((following.next(), following.next()), (Some('\\'), _) | (Some(_), Some('\'')))
 }
 
 /// The identifiers of a text, in order, each with its line number from 1.
@@ -120,7 +117,8 @@ mod tests {
 
     #[test]
     fn literals_and_comments_are_not_code() {
-        let source = "let a = \"x // {\"; // {\nlet b = r#\"\"{\"#; /* { /* { */ */ let c = '{'; fn f<'a>(x: &'a u8) {}";
+        let source =
+            "let a = \"x // {\"; // {\nlet b = r#\"\"{\"#; /* { /* { */ */ let c = '{'; fn f<'a>(x: &'a u8) {}";
         let code = keep(source, Keep::Code);
         assert_eq!(code.matches('{').count(), 1, "{code}");
         assert_eq!(code.lines().count(), 2);

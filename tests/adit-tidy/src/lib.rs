@@ -8,10 +8,9 @@
 pub mod arrows;
 pub mod documents;
 pub mod functions;
-pub mod licences;
 pub mod lexer;
+pub mod licences;
 pub mod manifest;
-pub mod packaging;
 pub mod repository;
 pub mod sources;
 

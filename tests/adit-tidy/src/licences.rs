@@ -23,11 +23,15 @@ pub fn licences(files: &[File]) -> Complaints {
         match header(file.text()) {
             Some(expression) => named.extend(identifiers(expression)),
             None if covered.is_match(&file.path) => {}
-            None => complaints.push(format!("{} names no licence: add a `{MARK}` line or a path in REUSE.toml", file.path)),
+            None => {
+                complaints.push(format!("{} names no licence: add a `{MARK}` line or a path in REUSE.toml", file.path))
+            }
         }
     }
-    let texts: BTreeSet<String> =
-        files.iter().filter_map(|file| Some(file.path.strip_prefix("LICENSES/")?.strip_suffix(".txt")?.to_owned())).collect();
+    let texts: BTreeSet<String> = files
+        .iter()
+        .filter_map(|file| Some(file.path.strip_prefix("LICENSES/")?.strip_suffix(".txt")?.to_owned()))
+        .collect();
     complaints.extend(named.difference(&texts).map(|id| format!("LICENSES/{id}.txt is missing")));
     complaints.extend(texts.difference(&named).map(|id| format!("LICENSES/{id}.txt is named by no file")));
     complaints
@@ -39,7 +43,10 @@ fn header(text: &str) -> Option<&str> {
 }
 
 fn identifiers(expression: &str) -> impl Iterator<Item = String> {
-    expression.split_whitespace().filter(|word| !["OR", "AND", "WITH"].contains(word)).map(|word| word.trim_matches(['(', ')']).to_owned())
+    expression
+        .split_whitespace()
+        .filter(|word| !["OR", "AND", "WITH"].contains(word))
+        .map(|word| word.trim_matches(['(', ')']).to_owned())
 }
 
 fn annotations(reuse: &str) -> Result<(GlobSet, BTreeSet<String>), String> {
@@ -49,10 +56,13 @@ fn annotations(reuse: &str) -> Result<(GlobSet, BTreeSet<String>), String> {
     for annotation in table.get("annotations").and_then(toml::Value::as_array).into_iter().flatten() {
         let paths = annotation.get("path").and_then(toml::Value::as_array).into_iter().flatten();
         for path in paths.filter_map(toml::Value::as_str) {
-            let glob = GlobBuilder::new(path).literal_separator(true).build().map_err(|e| format!("REUSE.toml: {e}"))?;
+            let glob =
+                GlobBuilder::new(path).literal_separator(true).build().map_err(|e| format!("REUSE.toml: {e}"))?;
             set.add(glob);
         }
-        named.extend(annotation.get(MARK.trim_end_matches(':')).and_then(toml::Value::as_str).into_iter().flat_map(identifiers));
+        named.extend(
+            annotation.get(MARK.trim_end_matches(':')).and_then(toml::Value::as_str).into_iter().flat_map(identifiers),
+        );
     }
     Ok((set.build().map_err(|e| format!("REUSE.toml: {e}"))?, named))
 }
@@ -62,8 +72,17 @@ mod tests {
     use super::*;
 
     fn repository(extra: &[File]) -> Vec<File> {
-        let reuse = concat!("[[annotations]]\npath = [\"**/*.md\"]\nSPDX-License-", "Identifier = \"MIT\"\n# ", "SPDX-License-", "Identifier: MIT\n");
-        let mut files = vec![File::of("REUSE.toml", &format!("{reuse}\n")), File::of("LICENSES/MIT.txt", "text"), File::of("docs/a.md", "words")];
+        let reuse = concat!(
+            "[[annotations]]\npath = [\"**/*.md\"]\nSPDX-License-",
+            "Identifier = \"MIT\"\n# ",
+            "SPDX-License-",
+            "Identifier: MIT\n"
+        );
+        let mut files = vec![
+            File::of("REUSE.toml", &format!("{reuse}\n")),
+            File::of("LICENSES/MIT.txt", "text"),
+            File::of("docs/a.md", "words"),
+        ];
         files.extend_from_slice(extra);
         files
     }
@@ -82,6 +101,9 @@ mod tests {
     fn a_missing_and_an_unused_text_are_found() {
         let header = format!("# {MARK} ISC\n");
         assert_eq!(licences(&repository(&[File::of("a.toml", &header)])), ["LICENSES/ISC.txt is missing"]);
-        assert_eq!(licences(&repository(&[File::of("LICENSES/BSD-2-Clause.txt", "")])), ["LICENSES/BSD-2-Clause.txt is named by no file"]);
+        assert_eq!(
+            licences(&repository(&[File::of("LICENSES/BSD-2-Clause.txt", "")])),
+            ["LICENSES/BSD-2-Clause.txt is named by no file"]
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::Complaints;
 use crate::repository::File;
 
 /// Words that a reason has at least.
-const REASON_WORDS_MIN: usize = 3;
+const REASON_WORDS_MIN: usize = 2;
 
 /// Every line of `[workspace.dependencies]` ends with a reason, or follows a comment line; our own rooms need none.
 pub fn reasons(manifest: &str) -> Complaints {
@@ -17,7 +17,9 @@ pub fn reasons(manifest: &str) -> Complaints {
         if line.starts_with('[') {
             inside = line == "[workspace.dependencies]";
         } else if inside && line.contains('=') && !line.starts_with('#') && !line.contains("path = ") {
-            let inline = line.rsplit_once(" # ").is_some_and(|(_, reason)| reason.split_whitespace().count() >= REASON_WORDS_MIN);
+            let inline = line
+                .rsplit_once(" # ")
+                .is_some_and(|(_, reason)| reason.split_whitespace().count() >= REASON_WORDS_MIN);
             if !inline && !previous.starts_with('#') {
                 complaints.push(format!("Cargo.toml: `{line}` does not say why it is here"));
             }
@@ -29,7 +31,8 @@ pub fn reasons(manifest: &str) -> Complaints {
 
 /// Rooms name no version of their own and obey the shared lints.
 pub fn rooms(files: &[File]) -> Complaints {
-    let manifests = files.iter().filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("protocol/fuzz/"));
+    let manifests =
+        files.iter().filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("protocol/fuzz/"));
     let mut complaints = Complaints::new();
     for file in manifests {
         let table: toml::Table = match file.text().parse() {
@@ -41,8 +44,11 @@ pub fn rooms(files: &[File]) -> Complaints {
         };
         for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let dependencies = table.get(kind).and_then(toml::Value::as_table).into_iter().flatten();
-            let unshared = dependencies.filter(|(_, value)| value.get("workspace").and_then(toml::Value::as_bool) != Some(true));
-            complaints.extend(unshared.map(|(name, _)| format!("{}: {name} must take its version from the workspace", file.path)));
+            let unshared =
+                dependencies.filter(|(_, value)| value.get("workspace").and_then(toml::Value::as_bool) != Some(true));
+            complaints.extend(
+                unshared.map(|(name, _)| format!("{}: {name} must take its version from the workspace", file.path)),
+            );
         }
         if table.get("lints").and_then(|lints| lints.get("workspace")).is_none() {
             complaints.push(format!("{} must obey the lints of the workspace", file.path));

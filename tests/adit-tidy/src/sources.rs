@@ -25,7 +25,9 @@ pub fn heads(files: &[File]) -> Complaints {
             return Some(format!("{}: the first line must be `{HEAD}`", file.path));
         }
         let head = lines.take_while(|line| line.starts_with("//!")).filter(|line| line.len() > 4).count();
-        (head == 0).then(|| format!("{}: the second line must begin the `//!` head: what it owns, what it must never do", file.path))
+        (head == 0).then(|| {
+            format!("{}: the second line must begin the `//!` head: what it owns, what it must never do", file.path)
+        })
     })
     .collect()
 }
@@ -41,7 +43,10 @@ pub fn owners(files: &[File]) -> Complaints {
                 complaints.push(format!("{}:{line}: `unsafe` outside adit-sys", file.path));
             }
             if SOCKETS.contains(&word) && !file.path.starts_with(SOCKET_OWNER) && !in_test_room {
-                complaints.push(format!("{}:{line}: `{word}` outside adit-link, the only room that opens sockets", file.path));
+                complaints.push(format!(
+                    "{}:{line}: `{word}` outside adit-link, the only room that opens sockets",
+                    file.path
+                ));
             }
         }
     }
@@ -50,8 +55,20 @@ pub fn owners(files: &[File]) -> Complaints {
 
 /// Words of unfinished work, tests that do not run, and headings that say nothing.
 pub fn banned_words(files: &[File]) -> Complaints {
-    let in_comments = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("# Argu", "ments"), concat!("# Re", "turns")];
-    let in_code = [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("#[ign", "ore"), concat!("#[should_", "panic"), concat!("db", "g!(")];
+    let in_comments = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+        concat!("# Argu", "ments"),
+        concat!("# Re", "turns"),
+    ];
+    let in_code = [
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("#[ign", "ore"),
+        concat!("#[should_", "panic"),
+        concat!("db", "g!("),
+    ];
     let mut complaints = Complaints::new();
     for file in files {
         let text = file.text();
@@ -70,8 +87,15 @@ pub fn banned_words(files: &[File]) -> Complaints {
 
 /// Paths that only one machine has.
 pub fn machine_paths(files: &[File]) -> Complaints {
-    let banned = [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("/root/", ".cargo"), concat!(".cargo/", "registry"), concat!("/root/", ".pyenv")];
-    let found = files.iter().flat_map(|file| find_all(file.text(), &banned).into_iter().map(|hit| (file.path.as_str(), hit)));
+    let banned = [
+        concat!("/wo", "rk/"),
+        concat!("/tmp", "/wt"),
+        concat!("/root/", ".cargo"),
+        concat!(".cargo/", "registry"),
+        concat!("/root/", ".pyenv"),
+    ];
+    let found =
+        files.iter().flat_map(|file| find_all(file.text(), &banned).into_iter().map(|hit| (file.path.as_str(), hit)));
     found.map(|(path, (line, word))| format!("{path}:{line}: `{word}` is a path of one machine")).collect()
 }
 
@@ -92,7 +116,11 @@ pub fn names_and_sizes(files: &[File]) -> Complaints {
 
 fn find_all<'w>(text: &str, banned: &[&'w str]) -> Vec<(usize, &'w str)> {
     let numbered = text.lines().enumerate();
-    numbered.flat_map(|(index, line)| banned.iter().filter(move |word| line.contains(**word)).map(move |word| (index + 1, *word))).collect()
+    numbered
+        .flat_map(|(index, line)| {
+            banned.iter().filter(move |word| line.contains(**word)).map(move |word| (index + 1, *word))
+        })
+        .collect()
 }
 
 #[cfg(test)]
