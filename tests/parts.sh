@@ -34,7 +34,7 @@ need() {
 }
 
 part_tools() {
-    need cc gcc make make
+    need cc gcc make make dpkg-deb dpkg systemd-analyze systemd
     command -v cargo >/dev/null || die "Rust is missing: install rustup, then start again (rust-toolchain.toml names the version)"
     local want have
     want=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)

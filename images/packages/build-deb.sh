@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Builds target/deb/adit_VERSION_ARCH.deb: static binaries, units, configuration. The same source gives the same bytes.
+# BINARIES=DIR takes binaries from there instead of building them; OUTPUT=DIR puts the package elsewhere.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=images/packages
+output=${OUTPUT:-target/deb}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+arch=$(dpkg --print-architecture)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+
+if [ -z "${BINARIES:-}" ]; then
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    flags="[\"-Ctarget-feature=+crt-static\", \"--remap-path-prefix=$PWD=adit\", \"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo\"]"
+    cargo build --release --locked --target "$target" --config "target.$target.rustflags=$flags" --package aditd --package adit
+    BINARIES=${CARGO_TARGET_DIR:-target}/$target/release
+fi
+
+mkdir -p "$output"
+stage=$(mktemp -d "$output/stage.XXXXXX")
+trap 'rm -rf "$stage"' EXIT
+put() { install -D -m "$1" "$2" "$stage/$3"; } # MODE FILE PLACE
+put 755 "$BINARIES/adit" usr/bin/adit
+put 755 "$BINARIES/aditd" usr/bin/aditd
+for unit in aditd.service adit-backup.service adit-backup.timer; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
+put 644 $here/systemd/adit.sysusers usr/lib/sysusers.d/adit.conf
+put 644 $here/systemd/adit.tmpfiles usr/lib/tmpfiles.d/adit.conf
+put 644 $here/etc/aditd.toml etc/adit/aditd.toml
+put 644 $here/etc/adit-backup etc/default/adit-backup
+put 644 $here/copyright usr/share/doc/adit/copyright
+for document in README.md CHANGELOG.md SECURITY.md SPECIFICATION.md LICENSES/MIT.txt; do put 644 $document "usr/share/doc/adit/${document##*/}"; done
+find "$stage" -mindepth 1 -type d -exec chmod 755 {} + && chmod 755 "$stage"
+
+size_kib=$(find "$stage" -type f -printf '%s\n' | awk '{ kib += int(($1 + 1023) / 1024) } END { print kib }')
+sums=$(cd "$stage" && find usr etc -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum)
+put 755 $here/postinst DEBIAN/postinst
+echo "$sums" > "$stage/DEBIAN/md5sums"
+printf '%s\n' /etc/adit/aditd.toml /etc/default/adit-backup > "$stage/DEBIAN/conffiles"
+cat > "$stage/DEBIAN/control" <<CONTROL
+Package: adit
+Version: $version
+Architecture: $arch
+Maintainer: The adit authors <adit@localhost>
+Installed-Size: $size_kib
+Section: admin
+Priority: optional
+Recommends: systemd
+Description: off-site backups on a box that cannot read them
+ adit sends encrypted, deduplicated backups over IPv6 to a box in somebody's
+ home, and reports the health of both. This package holds the agent (aditd),
+ the tool (adit) and their systemd units; nothing is started by itself.
+CONTROL
+chmod 644 "$stage"/DEBIAN/{md5sums,conffiles,control}
+find "$stage" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
+package=$output/adit_${version}_$arch.deb
+dpkg-deb --build --root-owner-group -Zxz "$stage" "$package" > /dev/null
+echo "$package"
