@@ -1,1 +1,21 @@
-//! Placeholder head.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The box's store: segments and a two-copy ledger are the only truth, everything else is derived and can be rebuilt.
+//!
+//! Owns the bytes on a box's disk (`agent/FORMAT.md`, part "Store"), the promise of a commit, recovery after a power cut
+//! and keyless verification. It stands apart from the daemon so that it runs against a simulated disk and on any machine
+//! that holds the files. It reaches storage only through [`Disk`], takes time as an argument ([`Moment`]), and never
+//! holds a key: nothing here can open a record.
+#![forbid(unsafe_code)]
+
+pub mod disk;
+mod error;
+mod store;
+mod types;
+
+pub use disk::{DirDisk, Disk, SimDisk};
+pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
+pub use store::{FetchPlan, Store, Verification};
+pub use types::{
+    Access, Appended, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId, SnapshotEntry,
+    Source, Status, Step, VerifyReport,
+};
