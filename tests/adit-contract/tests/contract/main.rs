@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The contract: the binaries, run as people run them, keep what README and SPECIFICATION promise. One file per story.
+//! Tests whose names begin with `netns_` make network namespaces and run by `make test-services`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod budgets;
+mod carried;
+mod interrupted;
+mod main_job;
+mod netns;
+mod peers;
