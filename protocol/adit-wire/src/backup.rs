@@ -19,6 +19,8 @@ pub const ACK_EVERY_BYTES: u32 = 4 << 20;
 pub const SYNC_EVERY_BYTES: u32 = 16 << 20;
 /// The box makes received records durable at the latest after this many seconds.
 pub const SYNC_EVERY_S: u32 = 5;
+/// Sealed bytes that a source holds at most until they are durable: what a lost connection makes it send twice.
+pub const UNDURABLE_BYTES_MAX: u32 = 16 << 20;
 /// Credit that every session gets, bytes.
 pub const CREDIT_FLOOR_BYTES: u32 = 256 << 10;
 /// Rounds of MISSING before a commit is refused.

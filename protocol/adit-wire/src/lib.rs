@@ -6,6 +6,15 @@
 //! draws a random number or allocates. `protocol/SPEC.md` draws the bytes; `protocol/wire.lock` freezes them.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::std_instead_of_core,
+        clippy::alloc_instead_of_core
+    )
+)]
 
 #[cfg(test)]
 extern crate std;

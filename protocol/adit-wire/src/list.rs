@@ -80,6 +80,14 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
     }
 }
 
+/// Encodes one part into `buffer`; answers the part that was filled. Parts lie back to back in [`Parts`].
+///
+/// # Errors
+/// When the buffer is too small.
+pub fn encode_part<'b, T: Serialize>(part: &T, buffer: &'b mut [u8]) -> Result<&'b mut [u8], postcard::Error> {
+    postcard::to_slice(part, buffer)
+}
+
 /// Iterates over [`Parts`].
 #[derive(Clone, Debug)]
 pub struct PartsIter<'a, T> {

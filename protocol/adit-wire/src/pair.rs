@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// Longest name of a peer, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 63;
 
+/// Longest PAIR or PAIRED body, bytes.
+pub const PAIR_BODY_BYTES_MAX: usize = 1 << 10;
+/// Addresses in one PAIRED.
+pub const PAIRED_ADDRESSES_MAX: usize = 4;
+
 /// What a paired key may do. One key holds one role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
