@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(got.is_some(), cut >= HEADER_BYTES);
             if let Some(got) = got {
                 assert_eq!(got.records[..], whole.records[..got.records.len()]);
-                assert_eq!(got.torn, (cut - HEADER_BYTES) % ENTRY_BYTES != 0);
+                assert_eq!(got.torn, !(cut - HEADER_BYTES).is_multiple_of(ENTRY_BYTES));
             }
         }
         Journal::remove(dir.path()).unwrap();

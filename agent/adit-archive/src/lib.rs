@@ -15,3 +15,20 @@ pub mod run_key;
 pub mod seal;
 /// Key bytes that leave memory when dropped.
 pub mod secret;
+
+/// Backup runs.
+pub mod engine;
+/// What a snapshot says of one path.
+pub mod entry;
+/// What a person wants to know of a snapshot.
+pub mod info;
+/// What an unfinished run has sent.
+pub mod journal;
+/// The plaintext of tree nodes.
+pub mod node;
+/// Restoring.
+pub mod restore;
+/// The local state: the newest tree and what only this machine needs.
+pub mod state;
+/// Builds the tree.
+pub mod tree;

@@ -178,14 +178,12 @@ impl TreeBuilder {
         let mut at = 0;
         while at < self.levels.len() {
             let topmost = at + 1 == self.levels.len();
-            let level = &mut self.levels[at];
-            if topmost && level.closed == 0 && level.open.len() == 1 {
-                if let Some(root) = level.open.pop() {
-                    return Ok(root);
-                }
-            }
+            let level = &self.levels[at];
             if topmost && level.closed == 0 {
-                return self.seal_level(at, place);
+                return match level.open.as_slice() {
+                    [root] => Ok(root.clone()),
+                    _ => self.seal_level(at, place),
+                };
             }
             if !level.open.is_empty() {
                 self.close(at, cutter, place)?;
