@@ -80,9 +80,9 @@ pub struct Newest<'a> {
 /// Records of a run that did not end in a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The session key of that run.
+    /// The key of that run's last session. Its sequence numbers count that session's records.
     pub key_id: KeyId,
-    /// Every record of that run up to this sequence number is on the box's disk.
+    /// Every record of that session up to this sequence number is on the box's disk.
     pub durable_seq: u64,
     /// Every record up to this one was received; equal to or above `durable_seq`.
     pub received_seq: u64,

@@ -2,9 +2,9 @@
 //! A backup run's conversation: [`SourceSession`] on one side, [`BoxSession`] on the other, [`CreditPool`] between all
 //! sessions of a box.
 //!
-//! One conversation per connection; one run may outlive several. Records carry sequence numbers 1, 2, 3, … of the *run*:
-//! a run that is resumed goes on behind the last durable one. ACK names two: *received* frees the window, *durable* frees
-//! what the source keeps for sending again. Nothing here seals, stores or sends.
+//! One session per connection and session key; one run may outlive several. Records carry sequence numbers 1, 2, 3, … of
+//! their session. ACK names two: *received* frees the window, *durable* frees what the source keeps for sending again.
+//! Nothing here seals, stores or sends.
 
 mod credit;
 mod serve;

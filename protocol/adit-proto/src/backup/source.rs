@@ -103,9 +103,9 @@ pub enum SourceEvent {
     Welcomed(WelcomeInfo),
     /// The box is further.
     Acked {
-        /// Every record up to this one was received.
+        /// Every record of the run up to this one was received.
         received_seq: u64,
-        /// Every record up to this one is on stable storage; what the source kept of them is dropped.
+        /// Every record of the run up to this one is on stable storage; what was kept of them is dropped.
         durable_seq: u64,
         /// Records of this session that the box had already. A source that lost no state raises an alarm on one.
         repeats: u32,
@@ -135,21 +135,18 @@ pub enum SourceEvent {
 /// One record on its way, kept until it is durable. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rec {
-    /// Its number in the run.
+    /// Its number in the run, which a reconnect does not change. On the wire each session counts from 1.
     pub seq: u64,
     /// The whole sealed record.
     pub record: Arc<Vec<u8>>,
+    session_seq: u64,
 }
 
 impl Rec {
     /// What stands before the record in a REC body.
     #[must_use]
     pub const fn prefix(&self) -> [u8; REC_PREFIX_BYTES] {
-        self.seq.to_le_bytes()
-    }
-
-    fn bytes(&self) -> u64 {
-        rec_bytes(self.record.len())
+        self.session_seq.to_le_bytes()
     }
 }
 
@@ -215,17 +212,21 @@ struct Opened {
     key_id: KeyId,
     key_record: Vec<u8>,
     resume_of: Option<KeyId>,
+    /// Number of the run's last record before this session's first.
+    base: u64,
+    /// The same of the session that `resume_of` names, if this run had sent it.
+    base_before: Option<u64>,
 }
 
-/// The source's side of a run. Invariant: `durable_seq <= received_seq <= sent_seq <= last_seq`, and `kept` holds exactly
-/// the records `durable_seq + 1 ..= last_seq`.
+/// The source's side of a run. All numbers are the run's; the wire's are counted from `Opened::base`. Invariant:
+/// `durable_seq <= received_seq <= sent_seq <= last_seq`, and `kept` holds exactly `durable_seq + 1 ..= last_seq`.
 #[derive(Debug)]
 pub struct SourceSession {
     start: SourceStart,
     phase: Phase,
     opened: Option<Opened>,
     pending: Option<Pending>,
-    kept: VecDeque<Rec>,
+    kept: VecDeque<Arc<Vec<u8>>>,
     kept_bytes: u64,
     last_seq: u64,
     sent_seq: u64,
@@ -282,7 +283,7 @@ impl SourceSession {
     }
 
     /// OPEN with a new session key. Records may follow at once. `resume_of` adopts the session that WELCOME named as
-    /// pending: sequence numbers go on behind its last durable record; without it they begin at 1.
+    /// pending; after [`Self::resume`] it is the one that it answered.
     ///
     /// # Errors
     /// When it is not the turn for it, or `resume_of` is not what WELCOME named.
@@ -293,22 +294,15 @@ impl SourceSession {
         resume_of: Option<KeyId>,
     ) -> Result<Outgoing, SourceError> {
         self.expect(Phase::Welcomed)?;
-        let base = match (resume_of, self.pending) {
-            (None, _) => 0,
-            (Some(of), Some(pending)) if pending.key_id == of => pending.durable_seq,
-            (Some(_), _) => return Err(SourceError::NotPending),
-        };
-        if self.opened.is_none() {
-            // A run of a new process: nothing is kept, the numbers go on where the box stands.
-            self.last_seq = base;
-            self.durable_seq = base;
-        }
-        if self.durable_seq != base {
+        if resume_of.is_some() && resume_of != self.pending.map(|pending| pending.key_id) {
             return Err(SourceError::NotPending);
         }
-        self.received_seq = base;
-        self.sent_seq = base;
-        self.opened = Some(Opened { key_id, key_record, resume_of });
+        let base_before = match &self.opened {
+            None => None,
+            Some(before) if resume_of == Some(before.key_id) => Some(before.base),
+            Some(_) => return Err(SourceError::NotPending),
+        };
+        self.opened = Some(Opened { key_id, key_record, resume_of, base: self.durable_seq, base_before });
         self.send_open()
     }
 
@@ -318,8 +312,7 @@ impl SourceSession {
     /// When it is not the turn for it.
     pub fn reopen(&mut self) -> Result<Outgoing, SourceError> {
         self.expect(Phase::Welcomed)?;
-        self.received_seq = self.durable_seq;
-        self.sent_seq = self.durable_seq;
+        self.opened.as_mut().ok_or(SourceError::Turn)?.base = self.durable_seq;
         self.send_open()
     }
 
@@ -328,8 +321,17 @@ impl SourceSession {
         let open = Open { key_record: &opened.key_record, resume_of: opened.resume_of.unwrap_or(KeyId::ZERO) };
         let frame = outgoing(&open)?;
         self.phase = Phase::Sending;
+        self.received_seq = self.durable_seq;
+        self.sent_seq = self.durable_seq;
         self.under_way_bytes = 0;
         Ok(frame)
+    }
+
+    /// Number of the run's last record before the running session's first: what a journal notes beside the key id, since
+    /// [`Pending`] counts by session.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.opened.as_ref().map_or(0, |opened| opened.base)
     }
 
     /// Whether a record of so many bytes may be sent now. When not, wait for the next [`SourceEvent::Acked`].
@@ -370,12 +372,17 @@ impl SourceSession {
             return Err(SourceError::WindowShut);
         }
         self.last_seq = self.last_seq.saturating_add(1);
-        let rec = Rec { seq: self.last_seq, record: Arc::new(record) };
+        let record = Arc::new(record);
         self.kept_bytes = self.kept_bytes.saturating_add(bytes);
-        self.kept.push_back(rec.clone());
-        self.sent_seq = rec.seq;
-        self.under_way_bytes = self.under_way_bytes.saturating_add(bytes);
-        Ok(rec)
+        self.kept.push_back(Arc::clone(&record));
+        Ok(self.sending(record))
+    }
+
+    /// The record behind the last one sent is on its way now.
+    fn sending(&mut self, record: Arc<Vec<u8>>) -> Rec {
+        self.sent_seq = self.sent_seq.saturating_add(1);
+        self.under_way_bytes = self.under_way_bytes.saturating_add(rec_bytes(record.len()));
+        Rec { seq: self.sent_seq, session_seq: self.sent_seq.saturating_sub(self.base()), record }
     }
 
     /// Whether kept records still wait to be sent again.
@@ -389,15 +396,16 @@ impl SourceSession {
         if self.phase != Phase::Sending || !self.is_resending() {
             return None;
         }
-        let rec = self.kept.get(self.kept_index(self.sent_seq.saturating_add(1))?)?.clone();
-        if !self.fits_credit(rec.bytes()) {
+        let index = usize::try_from(self.sent_seq.saturating_sub(self.durable_seq)).ok()?;
+        let record = Arc::clone(self.kept.get(index)?);
+        let bytes = rec_bytes(record.len());
+        if !self.fits_credit(bytes) {
             self.count_shut_window();
             return None;
         }
-        self.sent_seq = rec.seq;
-        self.under_way_bytes = self.under_way_bytes.saturating_add(rec.bytes());
+        let rec = self.sending(record);
         if rec.seq <= self.resend_below {
-            self.resent_bytes = self.resent_bytes.saturating_add(rec.bytes());
+            self.resent_bytes = self.resent_bytes.saturating_add(bytes);
         }
         Some(rec)
     }
@@ -427,7 +435,7 @@ impl SourceSession {
         if self.is_resending() || !self.haves.is_empty() {
             return Err(SourceError::Turn);
         }
-        let frame = outgoing(&Commit { record: snapshot_record, last_seq: self.last_seq })?;
+        let frame = outgoing(&Commit { record: snapshot_record, last_seq: self.last_seq.saturating_sub(self.base()) })?;
         self.phase = Phase::Committing;
         self.waits.commit = self.waits.commit.saturating_add(1);
         Ok(frame)
@@ -451,14 +459,16 @@ impl SourceSession {
     /// When the run can't go on.
     pub fn resume(&mut self) -> Result<Resume, ResumeError> {
         let opened = self.opened.as_ref().ok_or(ResumeError::Lost)?;
-        let how = match (self.pending, opened.resume_of) {
-            (Some(pending), _) if pending.key_id == opened.key_id => Resume::Adopt(opened.key_id),
-            (Some(pending), Some(before)) if pending.key_id == before => Resume::Again,
-            // An older unfinished run may still lie there: it says nothing about this one.
-            (_, None) if self.durable_seq == 0 => return Ok(Resume::Again),
+        let (how, base) = match (self.pending, opened.resume_of) {
+            (Some(pending), _) if pending.key_id == opened.key_id => (Resume::Adopt(opened.key_id), Some(opened.base)),
+            (Some(pending), Some(before)) if pending.key_id == before => (Resume::Again, opened.base_before),
+            // The box never saw this run. What else lies there says nothing about it.
+            (_, None) if self.durable_seq == 0 => (Resume::Again, None),
             (_, _) => return Err(ResumeError::Lost),
         };
-        let got = self.pending.map_or(0, |pending| pending.durable_seq);
+        // Without a base the records that the box counts are not this run's.
+        let counted = self.pending.map_or(0, |pending| pending.durable_seq);
+        let got = base.map_or(0, |base| base.saturating_add(counted));
         if got < self.durable_seq || got > self.last_seq {
             return Err(ResumeError::WentBack { said: self.durable_seq, got });
         }
@@ -515,7 +525,9 @@ impl SourceSession {
         if !matches!(self.phase, Phase::Sending | Phase::Committing) {
             return Err(SourceError::Turn);
         }
-        let Ack { received_seq, durable_seq, credit, repeats } = *ack;
+        let (base, credit, repeats) = (self.base(), ack.credit, ack.repeats);
+        let received_seq = base.saturating_add(ack.received_seq);
+        let durable_seq = base.saturating_add(ack.durable_seq);
         let possible = received_seq <= self.sent_seq && durable_seq <= received_seq && repeats >= self.repeats;
         if !possible || received_seq < self.received_seq || durable_seq < self.durable_seq {
             return Err(SourceError::Impossible);
@@ -592,27 +604,21 @@ impl SourceSession {
         if self.phase == phase { Ok(()) } else { Err(SourceError::Turn) }
     }
 
-    fn kept_index(&self, seq: u64) -> Option<usize> {
-        let first = self.kept.front()?.seq;
-        usize::try_from(seq.checked_sub(first)?).ok()
-    }
-
     /// Bytes of the kept records above `after` up to `upto`.
     fn kept_between(&self, after: u64, upto: u64) -> u64 {
-        let Some(from) = self.kept_index(after.saturating_add(1)) else {
-            return 0;
-        };
+        let from = usize::try_from(after.saturating_sub(self.durable_seq)).unwrap_or(usize::MAX);
         let count = usize::try_from(upto.saturating_sub(after)).unwrap_or(usize::MAX);
-        self.kept.iter().skip(from).take(count).map(Rec::bytes).sum()
+        self.kept.iter().skip(from).take(count).map(|record| rec_bytes(record.len())).sum()
     }
 
     fn drop_durable(&mut self, durable_seq: u64) {
-        while self.kept.front().is_some_and(|rec| rec.seq <= durable_seq) {
-            if let Some(rec) = self.kept.pop_front() {
-                self.kept_bytes = self.kept_bytes.saturating_sub(rec.bytes());
-            }
+        while self.durable_seq < durable_seq {
+            let Some(record) = self.kept.pop_front() else {
+                return;
+            };
+            self.kept_bytes = self.kept_bytes.saturating_sub(rec_bytes(record.len()));
+            self.durable_seq = self.durable_seq.saturating_add(1);
         }
-        self.durable_seq = self.durable_seq.max(durable_seq);
     }
 }
 
@@ -638,7 +644,7 @@ pub enum SourceError {
     /// No credit, or too much is not durable yet.
     #[error("window is shut; wait for the next acknowledgement")]
     WindowShut,
-    /// `resume_of` is not what WELCOME named as pending, or its durable number does not fit what is kept.
+    /// `resume_of` is not what WELCOME named as pending, or not the session that this run sent.
     #[error("the box has no such pending session")]
     NotPending,
 }
