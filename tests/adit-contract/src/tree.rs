@@ -2,7 +2,7 @@
 //! Trees for tests: makes files of every odd kind, describes a tree by everything a backup must keep, and compares.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxFlags, XattrFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -37,6 +37,29 @@ pub struct Entry {
 /// # Errors
 /// When something cannot be read.
 pub fn describe(root: &Path) -> io::Result<BTreeMap<OsString, Entry>> {
+    describe_but(root, &mut |_, error| Err(error))
+}
+
+/// Describes what this user can read; answers the paths that he cannot read as well.
+///
+/// # Errors
+/// When something cannot be read for another reason than its permissions.
+pub fn describe_readable(root: &Path) -> io::Result<(BTreeMap<OsString, Entry>, BTreeSet<OsString>)> {
+    let mut unreadable = BTreeSet::new();
+    let entries = describe_but(root, &mut |path, error| {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        unreadable.insert(path.clone());
+        Ok(())
+    })?;
+    Ok((entries, unreadable))
+}
+
+fn describe_but(
+    root: &Path,
+    refused: &mut dyn FnMut(&OsString, io::Error) -> io::Result<()>,
+) -> io::Result<BTreeMap<OsString, Entry>> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![OsString::new()];
     let mut links: BTreeMap<(u64, u64), Vec<OsString>> = BTreeMap::new();
@@ -44,18 +67,20 @@ pub fn describe(root: &Path) -> io::Result<BTreeMap<OsString, Entry>> {
         let path = root.join(&relative);
         let metadata = fs::symlink_metadata(&path)?;
         if metadata.is_dir() {
-            for child in fs::read_dir(&path)? {
-                let mut name = relative.clone();
-                if !name.is_empty() {
-                    name.push("/");
+            match children(&path, &relative) {
+                Ok(names) => pending.extend(names),
+                Err(error) => {
+                    refused(&relative, error)?;
+                    continue;
                 }
-                name.push(child?.file_name());
-                pending.push(name);
             }
         } else if metadata.nlink() > 1 {
             links.entry((metadata.dev(), metadata.ino())).or_default().push(relative.clone());
         }
-        entries.insert(relative, entry(&path, &metadata)?);
+        match entry(&path, &metadata) {
+            Ok(entry) => drop(entries.insert(relative, entry)),
+            Err(error) => refused(&relative, error)?,
+        }
     }
     for mut group in links.into_values().filter(|group| group.len() > 1) {
         group.sort();
@@ -66,6 +91,18 @@ pub fn describe(root: &Path) -> io::Result<BTreeMap<OsString, Entry>> {
         }
     }
     Ok(entries)
+}
+
+fn children(path: &Path, relative: &OsString) -> io::Result<Vec<OsString>> {
+    let names = fs::read_dir(path)?.map(|child| {
+        let mut name = relative.clone();
+        if !name.is_empty() {
+            name.push("/");
+        }
+        name.push(child?.file_name());
+        Ok(name)
+    });
+    names.collect()
 }
 
 fn entry(path: &Path, metadata: &fs::Metadata) -> io::Result<Entry> {
