@@ -15,7 +15,15 @@ mod identity;
 pub mod limits;
 mod link;
 mod listen;
+mod liveness;
+mod meter;
+mod outbox;
+mod run;
+mod slots;
+mod socket;
+mod table;
 mod target;
+mod tls;
 
 pub use conversation::{Conversation, Frame};
 pub use dial::{DialError, HopReport, Tried, dial, probe};
@@ -23,5 +31,11 @@ pub use door::{Door, Gate};
 pub use identity::{Identity, verify};
 pub use limits::{Deadlines, Limits};
 pub use link::{About, Closer, Counters, Link, LinkError, PeerGreeting, Refusal};
-pub use listen::{Event, Incoming, ListenError, Listener};
+pub use listen::{DoorCounts, Event, Incoming, ListenError, Listener};
+pub use slots::NoPlace;
 pub use target::{Target, TargetError};
+
+/// The value behind a lock. Every critical section here leaves the value whole, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -31,6 +31,8 @@ pub const IN_BYTES_MAX: usize = 4 << 20;
 pub const FRAME_COST_BYTES: usize = 128;
 /// Frames for conversations that ended here; a peer that sends more of them doesn't listen.
 pub const LATE_FRAMES_MAX: u64 = 65_536;
+/// Body of a frame of the link itself (Greeting, PING, Goodbye), bytes.
+pub const LINK_BODY_BYTES_MAX: usize = 4 << 10;
 /// Bytes that a handshake may take from the other side.
 pub const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
 
@@ -68,8 +70,10 @@ pub struct Limits {
     pub handshakes_per_48: usize,
     /// How long one may take.
     pub handshake: Duration,
-    /// Finished handshakes a second at the two doors of strangers; as many again may come at once.
+    /// Handshakes a second at the two doors of strangers; who comes faster waits for a turn.
     pub strangers_per_s: u32,
+    /// Of these, how many need not wait after a pause.
+    pub strangers_at_once: u32,
 }
 
 impl Default for Limits {
@@ -80,6 +84,7 @@ impl Default for Limits {
             handshakes_per_48: 16,
             handshake: Duration::from_secs(10),
             strangers_per_s: 1,
+            strangers_at_once: 4,
         }
     }
 }
