@@ -34,6 +34,7 @@ pub struct Outgoing {
 /// The box asks its store for a sync when this much was appended since the last one: half of what a source holds, so that
 /// the source's window never runs dry while the disk works.
 pub const SYNC_AT_BYTES: u32 = adit_wire::backup::SYNC_EVERY_BYTES / 2;
+const _: () = assert!(SYNC_AT_BYTES <= adit_wire::backup::SYNC_EVERY_BYTES);
 /// The box syncs when nothing came for this long.
 pub const IDLE_MS: u64 = 200;
 /// The box acknowledges at the latest this long after it received a record.

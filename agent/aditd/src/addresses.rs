@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! How this machine is reached: for tokens, for the answer to a pairing and for the signed address record.
+//!
+//! What the configuration says wins; else a concrete listening address; else the machine's own global addresses. A hint for
+//! dialling, never a trust decision.
+
+use crate::config::Config;
+use crate::state::{AddressState, State};
+use adit_link::Identity;
+use adit_proto::address;
+use adit_proto::token::Address;
+use adit_wire::signed::{ADDRESSES_MAX, PREFIX_ADDRESS};
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+/// Why no token can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreachableError {
+    /// It doesn't listen.
+    #[error("name an address of this machine: it does not listen; write listen = \"[::]:{port}\" into the configuration", port = adit_wire::DEFAULT_PORT)]
+    NoListener,
+    /// The port isn't known before the agent runs.
+    #[error("name this machine's port: the configuration says port 0; start the agent first, or write a port")]
+    NoPort,
+    /// It has no global address.
+    #[error(
+        "name an address of this machine: it has no global IPv6 address; write address = \"NAME-OR-ADDRESS:PORT\" into the configuration, as others reach it"
+    )]
+    NoAddress,
+}
+
+/// The addresses at which others reach this machine, best first.
+///
+/// # Errors
+/// When there is none.
+pub fn own(
+    config: &Config,
+    listening: Option<SocketAddrV6>,
+    interfaces: &str,
+) -> Result<Vec<Address>, UnreachableError> {
+    if !config.addresses.is_empty() {
+        return Ok(config.addresses.clone());
+    }
+    let listen = config.listen.ok_or(UnreachableError::NoListener)?;
+    let port = match listen.port() {
+        0 => listening.map(|address| address.port()).filter(|port| *port != 0).ok_or(UnreachableError::NoPort)?,
+        port => port,
+    };
+    if !listen.ip().is_unspecified() {
+        return Ok(vec![Address::Ip(*listen.ip(), port)]);
+    }
+    let own: Vec<Address> = global(interfaces).into_iter().map(|ip| Address::Ip(ip, port)).collect();
+    if own.is_empty() { Err(UnreachableError::NoAddress) } else { Ok(own) }
+}
+
+/// The text in which Linux lists its IPv6 addresses; nothing when there is none.
+#[must_use]
+pub fn interfaces() -> String {
+    std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default()
+}
+
+/// The addresses of /proc/net/if_inet6 that others may reach, the lasting and public ones first.
+fn global(interfaces: &str) -> Vec<Ipv6Addr> {
+    // include/uapi/linux/if_addr.h
+    const TEMPORARY: u8 = 0x01;
+    const DAD_FAILED: u8 = 0x08;
+    const DEPRECATED: u8 = 0x20;
+    const TENTATIVE: u8 = 0x40;
+    let mut found: Vec<(bool, bool, Ipv6Addr)> = interfaces
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let octets = crate::peers::unhex(words.next()?)?;
+            let ip = Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?);
+            let (_index, _prefix, scope) = (words.next()?, words.next()?, words.next()?);
+            let flags = u8::from_str_radix(words.next()?, 16).ok()?;
+            let usable = scope == "00" && flags & (DAD_FAILED | DEPRECATED | TENTATIVE) == 0 && !ip.is_loopback();
+            usable.then_some((ip.is_unique_local(), flags & TEMPORARY != 0, ip))
+        })
+        .collect();
+    found.sort_unstable();
+    // A temporary address is gone tomorrow; it is named only where there is nothing better.
+    let lasting = found.iter().any(|(_, temporary, _)| !temporary);
+    found.into_iter().filter(|(_, temporary, _)| !lasting || !temporary).map(|(.., ip)| ip).collect()
+}
+
+/// The signed address record to show: a new number only when the addresses differ from the last record's. Nothing when
+/// there are no addresses to sign.
+///
+/// # Errors
+/// When the number can't be stored.
+pub fn record(state: &State, identity: &Identity, own: &[Address]) -> Result<Vec<u8>, crate::files::FileError> {
+    let mut ips: Vec<(Ipv6Addr, u16)> = own
+        .iter()
+        .filter_map(|address| match address {
+            Address::Ip(ip, port) => Some((*ip, *port)),
+            Address::Name(..) => None,
+        })
+        .collect();
+    ips.truncate(ADDRESSES_MAX);
+    if ips.is_empty() {
+        return Ok(Vec::new());
+    }
+    let packed: Vec<u8> = ips.iter().flat_map(|(ip, port)| [&ip.octets()[..], &port.to_le_bytes()].concat()).collect();
+    let mut known = state.address();
+    if known.packed != packed {
+        known = AddressState { seq: known.seq.saturating_add(1), packed };
+        state.put_address(&known)?;
+    }
+    let Ok(body) = address::body(&identity.public_key(), known.seq, &ips) else { return Ok(Vec::new()) };
+    let signature = identity.sign(PREFIX_ADDRESS, &body);
+    Ok(address::record(body, &signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERFACES: &str = "\
+fe80000000000000505400fffe123456 02 40 20 80     eth0
+20010db8000000010000000000000001 02 40 00 80     eth0
+20010db8000000010abc0def01230456 02 40 00 01     eth0
+20010db8000000020000000000000001 02 40 00 a0     eth0
+fd00000000000001505400fffe123456 02 40 00 80     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+";
+
+    fn shown(config: &str, interfaces: &str) -> Result<Vec<String>, UnreachableError> {
+        let config = Config::parse(config).expect("valid");
+        own(&config, None, interfaces).map(|list| list.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_configuration_wins_then_the_listener_then_the_interfaces() {
+        let names = shown("listen = \"[::]:7\"\naddress = \"box.example.org:7\"", INTERFACES);
+        assert_eq!(names, Ok(vec!["box.example.org:7".to_owned()]));
+        assert_eq!(shown("listen = \"[::1]:7\"", INTERFACES), Ok(vec!["[::1]:7".to_owned()]));
+        assert_eq!(
+            shown("listen = \"[::]:7\"", INTERFACES),
+            Ok(vec!["[2001:db8:0:1::1]:7".to_owned(), "[fd00::1:5054:ff:fe12:3456]:7".to_owned()])
+        );
+    }
+
+    #[test]
+    fn without_an_address_the_advice_says_what_to_write() {
+        assert_eq!(shown("", INTERFACES), Err(UnreachableError::NoListener));
+        assert_eq!(shown("listen = \"[::1]:0\"", INTERFACES), Err(UnreachableError::NoPort));
+        let error = shown("listen = \"[::]:7\"", "").expect_err("no address");
+        assert_eq!(
+            error.to_string(),
+            "name an address of this machine: it has no global IPv6 address; write address = \"NAME-OR-ADDRESS:PORT\" into the configuration, as others reach it"
+        );
+    }
+
+    #[test]
+    fn the_record_gets_a_new_number_only_when_it_changes() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = State::open(dir.path()).expect("opened");
+        let identity = state.identity().expect("made");
+        let key = identity.public_key();
+        let one = [Address::Ip("2001:db8::1".parse().expect("address"), 7)];
+        let two = [Address::Ip("2001:db8::2".parse().expect("address"), 7)];
+        let seq = |own: &[Address]| {
+            let bytes = record(&state, &identity, own).expect("stored");
+            address::accept(&bytes, &key, 0, &adit_link::verify).expect("valid").expect("newer").seq
+        };
+        assert_eq!((seq(&one), seq(&one), seq(&two), seq(&two), seq(&one)), (1, 1, 2, 2, 3));
+    }
+
+    #[test]
+    fn a_name_alone_gives_no_record() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = State::open(dir.path()).expect("opened");
+        let name = [Address::Name("box.example.org".to_owned(), 7)];
+        assert_eq!(record(&state, &state.identity().expect("made"), &name).expect("stored"), Vec::<u8>::new());
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The agent of adit: reports health everywhere, and keeps the store where one is set.
+//!
+//! Owns the machine's identity, its peers, tokens and live connections, and turns requests into work of the engines. It
+//! stands apart from the tools so that what runs all day has little code. It never contains code to decrypt, opens no
+//! device node and shortens the life of no data.
+#![forbid(unsafe_code)]
+
+pub mod addresses;
+pub mod agent;
+pub mod cli;
+pub mod clock;
+mod commands;
+pub mod config;
+pub mod event;
+pub mod files;
+mod links;
+pub mod open_store;
+pub mod pairing;
+pub mod peers;
+pub mod report;
+mod serve;
+mod shared;
+pub mod state;
+mod store_thread;
+pub mod tokens;
+mod watch;
+
+pub use commands::run;

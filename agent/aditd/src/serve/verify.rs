@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Verification on request: reads everything, checks every hash, needs no key.
+//!
+//! It costs the box its disk, so few may wait at once, and a source may have so much read for it in a day as a small store
+//! needs many times and a large one once.
+
+use super::{Caller, ServeError};
+use crate::clock;
+use crate::event::Event;
+use adit_link::Conversation;
+use adit_store::VerifyReport;
+use adit_wire::admin::{Verified, Verifying};
+use adit_wire::ids::SourceId;
+use adit_wire::list::Ids;
+use adit_wire::refusal::Code;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Verifications that may wait or run at once.
+pub(crate) const AT_ONCE_MAX: usize = 4;
+/// Bytes that are read for one source in a day before it has to wait; a whole pass is always granted once.
+pub(crate) const BYTES_PER_DAY: u64 = 64 << 30;
+const DAY_S: u64 = 24 * 3_600;
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// Gives the place of a verification back.
+struct Place<'a>(&'a Caller);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.shared.verified().running -= 1;
+    }
+}
+
+pub(super) async fn serve(caller: &Arc<Caller>, conversation: &Conversation) -> Result<(), ServeError> {
+    let store = caller.store()?;
+    let source = caller.own_source().map(|keys| keys.source);
+    let place = admit(caller, source)?;
+    let mut verifying = store.handle.verify().await?;
+    let mut tick = tokio::time::interval(PROGRESS_EVERY);
+    let report = loop {
+        tokio::select! {
+            report = &mut verifying.report => break report,
+            _ = tick.tick() => {
+                let (done_bytes, total_bytes) = *verifying.progress.borrow();
+                conversation.send(&Verifying { done_bytes, total_bytes }, false).await?;
+            }
+        }
+    };
+    drop(place);
+    let report = report.map_err(|_| ServeError::detailed(Code::Internal, "the verification broke off"))?;
+    charge(caller, source, report.bytes);
+    note(&caller.shared, &report);
+    let snapshots = store.handle.call(|store| store.status().snapshots).await?;
+    Ok(answer(&report, snapshots, source, conversation).await?)
+}
+
+fn admit<'a>(caller: &'a Caller, source: Option<SourceId>) -> Result<Place<'a>, ServeError> {
+    let now_s = clock::wall_s();
+    let mut verified = caller.shared.verified();
+    if let Some(source) = source
+        && let Some((since_s, bytes)) = verified.by_source.get(&source)
+        && now_s.saturating_sub(*since_s) < DAY_S
+        && *bytes >= BYTES_PER_DAY
+    {
+        let wait_s = since_s.saturating_add(DAY_S).saturating_sub(now_s);
+        return Err(ServeError::Refused {
+            code: Code::Busy,
+            retry_after_s: u32::try_from(wait_s).unwrap_or(u32::MAX),
+            detail: "everything was read for this source today already".to_owned(),
+        });
+    }
+    if verified.running >= AT_ONCE_MAX {
+        let detail = "other verifications are waiting".to_owned();
+        return Err(ServeError::Refused { code: Code::Busy, retry_after_s: 600, detail });
+    }
+    verified.running += 1;
+    Ok(Place(caller))
+}
+
+fn charge(caller: &Caller, source: Option<SourceId>, bytes: u64) {
+    let Some(source) = source else { return };
+    let now_s = clock::wall_s();
+    let mut verified = caller.shared.verified();
+    let entry = verified.by_source.entry(source).or_insert((now_s, 0));
+    if now_s.saturating_sub(entry.0) >= DAY_S {
+        *entry = (now_s, 0);
+    }
+    entry.1 = entry.1.saturating_add(bytes);
+}
+
+/// Remembers that everything was read, and tells of damage.
+fn note(shared: &crate::shared::Shared, report: &VerifyReport) {
+    let what = describe(report);
+    shared.events.record(&Event::Verified { what: what.clone(), damaged: report.damaged_records });
+    if !report.is_clean() {
+        shared.events.record(&Event::DamageFound { what });
+    }
+    shared.verified().last_s = Some(clock::wall_s());
+    shared.health_due.notify_one();
+}
+
+/// A report in words.
+pub(crate) fn describe(report: &VerifyReport) -> String {
+    let mut text = format!("{} records in {} segments, {} bytes", report.records, report.segments, report.bytes);
+    if let Some(place) = first_place(report) {
+        text.push_str("; ");
+        text.push_str(&place);
+    }
+    text
+}
+
+/// Where the first damage lies.
+fn first_place(report: &VerifyReport) -> Option<String> {
+    let range = report.damaged_ranges.first();
+    range
+        .map(|(segment, from, to)| format!("segment {segment:08x}, bytes {from} to {to}"))
+        .or_else(|| report.damaged_places.first().cloned())
+        .or_else(|| {
+            report.incomplete_snapshots.first().map(|(source, seq)| format!("snapshot {seq} of source {source}"))
+        })
+}
+
+async fn answer(
+    report: &VerifyReport,
+    snapshots: u64,
+    source: Option<SourceId>,
+    conversation: &Conversation,
+) -> Result<(), adit_link::LinkError> {
+    let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+    let incomplete = report.incomplete_snapshots.iter().filter(|(of, _)| source.is_none_or(|own| own == *of)).count();
+    let place = first_place(report).unwrap_or_default();
+    let verified = Verified {
+        bytes: report.bytes,
+        records_well: report.records,
+        records_damaged: report.damaged_records,
+        places_damaged: count(report.damaged_places.len() + report.damaged_ranges.len()),
+        snapshots,
+        snapshots_incomplete: count(incomplete),
+        damaged: Ids::default(),
+        first_place: super::shorten(&place),
+    };
+    conversation.send(&verified, true).await
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The state directory: who this machine is, whom it knows and which tokens are out.
+//!
+//! Everything in it is small, mode 0600 in directories of mode 0700, and written whole. It holds one secret, the identity's
+//! seed; a state directory that is copied is a cloned machine, which the peers notice.
+
+use crate::files::{self, FileError};
+use crate::peers::{PeerDir, hex, unhex};
+use crate::tokens::TokenDir;
+use adit_link::Identity;
+use adit_wire::ids::PublicKey;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+const IDENTITY: &str = "identity";
+const IDENTITY_HEAD: &str = "adit identity v1";
+const ADDRESS: &str = "address";
+const HEARD: &str = "heard";
+const LISTENING: &str = "listening";
+const LOCK: &str = "lock";
+const PENDING: &str = "pairing";
+
+/// An open state directory.
+#[derive(Debug)]
+pub struct State {
+    dir: PathBuf,
+}
+
+/// Why the state can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system refuses.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The identity's file is no identity.
+    #[error("read the identity in {0}")]
+    Identity(PathBuf),
+    /// Another agent runs on this state.
+    #[error("lock {0}: another aditd runs on this state directory")]
+    Locked(PathBuf),
+}
+
+impl StateError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::File(error) if error.is_denied() => Some(
+                "run it as the user that owns the state directory, usually root, or name another one by `state` in the configuration"
+                    .to_owned(),
+            ),
+            Self::File(_) => None,
+            Self::Identity(path) => Some(format!(
+                "restore the file from a copy; or remove {} to become a new machine that must be paired again",
+                path.display()
+            )),
+            Self::Locked(_) => Some("stop it first: systemctl stop aditd".to_owned()),
+        }
+    }
+}
+
+/// Keeps other agents away from a state directory until it is dropped.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+/// The signed address record's number and what it was last made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressState {
+    /// Rises with every change.
+    pub seq: u64,
+    /// Packed addresses of the last record.
+    pub packed: Vec<u8>,
+}
+
+/// A redemption that was begun and not yet confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingPairing {
+    /// The maker's key.
+    pub maker: PublicKey,
+    /// The token's text; it is worth nothing once it is burnt.
+    pub token: String,
+}
+
+impl State {
+    /// Opens the directory, making what is missing.
+    ///
+    /// # Errors
+    /// When it can't be made or entered.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        files::private_dir(dir)?;
+        for inside in ["peers", "tokens"] {
+            files::private_dir(&dir.join(inside))?;
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The peers' files.
+    #[must_use]
+    pub fn peers(&self) -> PeerDir {
+        PeerDir::new(self.dir.join("peers"))
+    }
+
+    /// The tokens' files.
+    #[must_use]
+    pub fn tokens(&self) -> TokenDir {
+        TokenDir::new(self.dir.join("tokens"))
+    }
+
+    /// Keeps other agents away. Commands that only change files of their own don't need it.
+    ///
+    /// # Errors
+    /// When another agent holds it.
+    pub fn lock(&self) -> Result<StateLock, StateError> {
+        let path = self.dir.join(LOCK);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(FileError::at("open", &path))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(StateLock(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked(self.dir.clone())),
+            Err(error) => Err(FileError::at("lock", &path)(error.into()).into()),
+        }
+    }
+
+    /// This machine's identity; made and stored at the first call.
+    ///
+    /// # Errors
+    /// When the file is damaged or can't be written.
+    pub fn identity(&self) -> Result<Identity, StateError> {
+        let path = self.dir.join(IDENTITY);
+        match files::read(&path, 4 << 10) {
+            Ok(bytes) => {
+                let text = core::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(IDENTITY_HEAD));
+                let seed = text.and_then(unhex).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+                seed.map(Identity::from_seed).ok_or(StateError::Identity(path))
+            }
+            Err(error) if error.is_absent() => {
+                let identity = Identity::generate();
+                let text = format!("{IDENTITY_HEAD}\n{}\n", hex(identity.seed()));
+                files::apply(&files::replacing(&self.dir, IDENTITY, text.into_bytes()))?;
+                Ok(identity)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The address record's number and last content; nothing when there was none.
+    #[must_use]
+    pub fn address(&self) -> AddressState {
+        let text = files::read(&self.dir.join(ADDRESS), 4 << 10).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let parsed = text.and_then(|text| {
+            let (seq, packed) = text.trim().split_once(' ').unwrap_or_else(|| (text.trim(), ""));
+            Some(AddressState { seq: seq.parse().ok()?, packed: unhex(packed)? })
+        });
+        parsed.unwrap_or_default()
+    }
+
+    /// Stores the address record's number before a record with it is shown to anyone.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_address(&self, address: &AddressState) -> Result<(), FileError> {
+        let text = format!("{} {}\n", address.seq, hex(&address.packed));
+        files::apply(&files::replacing(&self.dir, ADDRESS, text.into_bytes()))
+    }
+
+    /// When each key was last heard, seconds since 1970. A loss of this file loses no promise.
+    #[must_use]
+    pub fn heard(&self) -> BTreeMap<PublicKey, u64> {
+        let text = files::read(&self.dir.join(HEARD), 1 << 20).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let lines = text.unwrap_or_default();
+        lines
+            .lines()
+            .filter_map(|line| {
+                let (key, seconds) = line.split_once(' ')?;
+                Some((unhex(key).and_then(|bytes| PublicKey::from_slice(&bytes))?, seconds.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Stores when each key was last heard.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_heard(&self, heard: &BTreeMap<PublicKey, u64>) -> Result<(), FileError> {
+        let text: String = heard.iter().map(|(key, seconds)| format!("{key} {seconds}\n")).collect();
+        files::apply(&files::replacing(&self.dir, HEARD, text.into_bytes()))
+    }
+
+    /// The address on which the running agent listens, when the configuration leaves the port open.
+    #[must_use]
+    pub fn listening(&self) -> Option<std::net::SocketAddrV6> {
+        let bytes = files::read(&self.dir.join(LISTENING), 256).ok()?;
+        core::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+    }
+
+    /// Stores the address on which the agent listens.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_listening(&self, address: std::net::SocketAddrV6) -> Result<(), FileError> {
+        files::apply(&files::replacing(&self.dir, LISTENING, format!("{address}\n").into_bytes()))
+    }
+
+    /// The redemption that was begun and not confirmed.
+    #[must_use]
+    pub fn pending_pairing(&self) -> Option<PendingPairing> {
+        let bytes = files::read(&self.dir.join(PENDING), 4 << 10).ok()?;
+        let text = core::str::from_utf8(&bytes).ok()?;
+        let (maker, token) = text.trim().split_once(' ')?;
+        let maker = unhex(maker).and_then(|bytes| PublicKey::from_slice(&bytes))?;
+        Some(PendingPairing { maker, token: token.to_owned() })
+    }
+
+    /// Stores that a redemption is begun.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn begin_pairing(&self, pending: &PendingPairing) -> Result<(), FileError> {
+        let text = format!("{} {}\n", pending.maker, pending.token);
+        files::apply(&files::replacing(&self.dir, PENDING, text.into_bytes()))
+    }
+
+    /// Stores that no redemption is under way.
+    ///
+    /// # Errors
+    /// When the file can't be removed.
+    pub fn end_pairing(&self) -> Result<(), FileError> {
+        files::apply(&[
+            files::Step::Remove { path: self.dir.join(PENDING) },
+            files::Step::SyncDir { path: self.dir.clone() },
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn state() -> (tempfile::TempDir, State) {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = State::open(&dir.path().join("state")).expect("opened");
+        (dir, state)
+    }
+
+    #[test]
+    fn nobody_else_may_enter() {
+        let (_dir, state) = state();
+        state.identity().expect("made");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(state.dir()), 0o700);
+        assert_eq!(mode(&state.dir().join("peers")), 0o700);
+        assert_eq!(mode(&state.dir().join("identity")), 0o600);
+    }
+
+    #[test]
+    fn the_identity_stays() {
+        let (_dir, state) = state();
+        let first = state.identity().expect("made").public_key();
+        assert_eq!(state.identity().expect("read").public_key(), first);
+    }
+
+    #[test]
+    fn a_damaged_identity_is_not_replaced_silently() {
+        let (_dir, state) = state();
+        state.identity().expect("made");
+        std::fs::write(state.dir().join("identity"), "adit identity v1\nab").expect("written");
+        let error = state.identity().expect_err("damaged");
+        assert!(matches!(error, StateError::Identity(_)) && error.advice().is_some());
+    }
+
+    #[test]
+    fn one_agent_at_a_time() {
+        let (_dir, state) = state();
+        let held = state.lock().expect("locked");
+        assert!(matches!(state.lock(), Err(StateError::Locked(_))));
+        drop(held);
+        state.lock().expect("free again");
+    }
+
+    #[test]
+    fn small_facts_come_back() {
+        let (_dir, state) = state();
+        assert_eq!(state.address(), AddressState::default());
+        let address = AddressState { seq: 7, packed: vec![1; 18] };
+        state.put_address(&address).expect("written");
+        assert_eq!(state.address(), address);
+        let heard = BTreeMap::from([(PublicKey([3; 32]), 12)]);
+        state.put_heard(&heard).expect("written");
+        assert_eq!(state.heard(), heard);
+        let pending = PendingPairing { maker: PublicKey([4; 32]), token: "adit1xyz".to_owned() };
+        state.begin_pairing(&pending).expect("written");
+        assert_eq!(state.pending_pairing(), Some(pending));
+        state.end_pairing().expect("removed");
+        assert_eq!(state.pending_pairing(), None);
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What goes on by itself: peer files are read again when they change, monitors are dialled and the links kept, health is
+//! collected, and it is stored when peers were heard.
+
+use crate::agent::peer_link;
+use crate::clock;
+use crate::event::Event;
+use crate::peers::Peer;
+use crate::shared::Shared;
+use adit_health::{Collector, SourceArrival, StoreReading, Surroundings};
+use adit_link::{Deadlines, Door, Target, dial};
+use adit_wire::ids::PublicKey;
+use adit_wire::pair::Role;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How old a health report may get.
+const HEALTH_EVERY: Duration = Duration::from_secs(30);
+/// Something happened that health shows: the report is made anew after this long, so that many events cost one.
+const HEALTH_AFTER: Duration = Duration::from_millis(300);
+/// Waits between two attempts to reach a monitor.
+const REDIAL_FIRST: Duration = Duration::from_secs(1);
+const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// A link that lived this long was a good one: the next attempt comes soon.
+const GOOD_LINK: Duration = Duration::from_secs(60);
+
+/// Reads the peer files again when they change; starts and stops dialling.
+pub(crate) async fn peers(shared: Arc<Shared>, every: Duration) {
+    let Some(state) = &shared.state else { return };
+    let dir = state.peers();
+    let mut seen = dir.fingerprint().unwrap_or_default();
+    let mut dials: BTreeMap<PublicKey, (Peer, CancellationToken)> = BTreeMap::new();
+    let mut tick = tokio::time::interval(every);
+    loop {
+        keep_dialling(&shared, &mut dials);
+        tick.tick().await;
+        let now = match dir.fingerprint() {
+            Ok(now) => now,
+            Err(error) => {
+                shared.events.record(&Event::Trouble { what: crate::report::chain(&error) });
+                continue;
+            }
+        };
+        if now == seen {
+            continue;
+        }
+        match shared.reload_peers() {
+            Ok(()) => {
+                seen = now;
+                shared.register_sources().await;
+            }
+            Err(error) => shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
+        }
+    }
+}
+
+/// A monitor with addresses is dialled, from when its file is there until it is gone or changed.
+fn keep_dialling(shared: &Arc<Shared>, dials: &mut BTreeMap<PublicKey, (Peer, CancellationToken)>) {
+    let peers = shared.peers();
+    dials.retain(|key, (peer, stop)| {
+        let stays = peers.by_key(key) == Some(peer);
+        if !stays {
+            stop.cancel();
+        }
+        stays
+    });
+    for peer in peers.iter().filter(|peer| peer.role == Role::Monitor && !peer.addresses.is_empty()) {
+        if let std::collections::btree_map::Entry::Vacant(entry) = dials.entry(peer.key) {
+            let stop = shared.stop.child_token();
+            entry.insert((peer.clone(), stop.clone()));
+            drop(shared.tasks.spawn(stop.run_until_cancelled_owned(keep_link(Arc::clone(shared), peer.clone()))));
+        }
+    }
+}
+
+/// Dials a peer and serves over the link, again and again.
+async fn keep_link(shared: Arc<Shared>, peer: Peer) {
+    let mut wait = REDIAL_FIRST;
+    loop {
+        let targets: Vec<Target> = peer.addresses.iter().filter_map(|text| Target::parse(text).ok()).collect();
+        let about = shared.about();
+        let dialled = dial(&targets, Door::Main, &shared.identity, peer.key, &about, Deadlines::default()).await;
+        let began = tokio::time::Instant::now();
+        match dialled {
+            Ok(link) => peer_link(Arc::clone(&shared), link).await,
+            Err(error) => {
+                let why = crate::report::chain(&error);
+                shared.events.record(&Event::DialFailed { name: peer.name.to_string(), why });
+            }
+        }
+        wait = if began.elapsed() >= GOOD_LINK { REDIAL_FIRST } else { (wait * 2).min(REDIAL_MAX) };
+        // A fleet that lost its monitor doesn't come back in one instant.
+        let jitter = wait.mul_f64(f64::from(peer.key.0[0] ^ shared.identity.public_key().0[0]) / 512.0);
+        tokio::time::sleep(wait + jitter).await;
+    }
+}
+
+/// Stores now and then when peers were heard.
+pub(crate) async fn heard(shared: Arc<Shared>, every: Duration) {
+    let mut tick = tokio::time::interval(every);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        shared.save_heard();
+    }
+}
+
+/// Collects health reports, on a thread of their own: some files of the kernel take their time.
+pub(crate) async fn health(shared: Arc<Shared>) {
+    let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
+    let mut collector = Collector::new(surroundings);
+    loop {
+        let store = store_reading(&shared).await;
+        let collected = tokio::task::spawn_blocking(move || {
+            let report = collector.collect(clock::wall_s(), store.as_ref());
+            (collector, report)
+        })
+        .await;
+        let Ok((back, report)) = collected else {
+            shared.events.record(&Event::Trouble { what: "the collection of health broke off".to_owned() });
+            return;
+        };
+        collector = back;
+        if let Err(error) = shared.reporter().update(&report) {
+            shared.events.record(&Event::Trouble { what: format!("health report: {}", crate::report::chain(&error)) });
+        }
+        shared.health_ready.send_replace(true);
+        tokio::select! {
+            () = tokio::time::sleep(HEALTH_EVERY) => {}
+            () = shared.health_due.notified() => tokio::time::sleep(HEALTH_AFTER).await,
+        }
+    }
+}
+
+async fn store_reading(shared: &Shared) -> Option<StoreReading> {
+    let served = shared.store.as_ref()?;
+    let path = served.path.clone();
+    let verified_s = shared.verified().last_s;
+    let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    let reading = served
+        .handle
+        .call(move |store| {
+            let status = store.status();
+            let sources = store
+                .sources()
+                .iter()
+                .map(|source| SourceArrival {
+                    id: source.id.to_string(),
+                    name: source.name.clone(),
+                    received_s: store.newest(&source.id).map(|newest| newest.received_s),
+                    snapshots: store.newest(&source.id).map_or(0, |newest| newest.seq),
+                    period_s: 0,
+                })
+                .collect();
+            StoreReading {
+                path: path.display().to_string(),
+                size_bytes,
+                free_bytes: status.free_bytes.unwrap_or(0),
+                stored_bytes: status.record_bytes,
+                records: status.records,
+                snapshots: status.snapshots,
+                damaged: status.damaged_records,
+                read_only: status.read_only,
+                created_s: status.created_s,
+                verified_s,
+                sources,
+            }
+        })
+        .await;
+    reading.ok()
+}
