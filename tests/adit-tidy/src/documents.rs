@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 /// Lines of README.md that a person sees first; the whole file fits twice.
 pub const README_LINES_MAX: usize = 90;
+/// The fuzz targets: a workspace of their own, told with the protocol.
+const FUZZ: &str = "protocol/fuzz";
 /// Kinds of change that the changelog knows.
 const CHANGES: [&str; 6] = ["Added", "Changed", "Fixed", "Removed", "Security", "Format"];
 
@@ -35,7 +37,7 @@ impl Facts {
         let value = |key: &str| {
             package.get(key).and_then(toml::Value::as_str).map(str::to_owned).ok_or_else(|| format!("no {key}"))
         };
-        let rooms = files.iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
+        let rooms = files.iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml")).filter(|path| *path != FUZZ);
         let makefile = text_of(files, "Makefile").lines();
         let targets = makefile.filter_map(|line| {
             line.split_once(": ## ").or_else(|| line.split_once(':')).map(|(name, _)| name.to_owned())
