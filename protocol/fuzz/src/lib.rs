@@ -12,8 +12,11 @@ use adit_wire::record::Record;
 use adit_wire::signed::{AddressRecord, Certificate, KeyRecord, Receipt, Snapshot};
 use adit_wire::{admin, backup, health, link, pair, read, recover, refusal};
 
+/// Takes any bytes; must neither panic nor hang.
+pub type Decoder = fn(&[u8]);
+
 /// Every decoder by name.
-pub const DECODERS: [(&str, fn(&[u8])); 7] = [
+pub const DECODERS: [(&str, Decoder); 7] = [
     ("frame_prefix", frame_prefix),
     ("message", message),
     ("record", record),

@@ -118,6 +118,39 @@ pub fn targets(files: &[File], facts: &Facts) -> Complaints {
         .collect()
 }
 
+/// Every command of `adit` that a document shows has its file: a subcommand is one file below `cli`.
+pub fn commands(files: &[File]) -> Complaints {
+    let known: BTreeSet<&str> = files
+        .iter()
+        .filter_map(|file| file.path.strip_prefix("agent/adit/src/cli/")?.strip_suffix(".rs"))
+        .chain(["box"])
+        .collect();
+    let mut complaints = Complaints::new();
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for line in file.text().lines().filter(|line| line.starts_with("    ")) {
+            let verbs = line.split("adit ").skip(1).filter_map(verb);
+            let unknown = verbs.filter(|verb| !known.contains(verb));
+            complaints.extend(
+                unknown.map(|verb| format!("{}: `adit {verb}` has no file below agent/adit/src/cli", file.path)),
+            );
+        }
+    }
+    complaints
+}
+
+/// The verb of a command line behind `adit `, past its options.
+fn verb(rest: &str) -> Option<&str> {
+    let mut words = rest.split_whitespace();
+    let verb = loop {
+        let word = words.next()?;
+        if !word.starts_with("--") {
+            break word;
+        }
+        words.next()?;
+    };
+    verb.chars().all(|c| c.is_ascii_lowercase()).then_some(verb)
+}
+
 /// ARCHITECTURE.md has a heading or a row for each room.
 pub fn architecture(text: &str, facts: &Facts) -> Complaints {
     let rooms = facts.rooms.iter().filter_map(|path| path.rsplit('/').next());
@@ -276,6 +309,13 @@ mod tests {
         assert_eq!(targets(std::slice::from_ref(&document), &facts()).len(), 1);
         assert_eq!(links(&[document, File::of("docs/B.md", "")]).len(), 1);
         assert_eq!(architecture("nothing", &facts()).len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_command_is_found() {
+        let document = File::of("README.md", "text\n    server$ adit --state DIR init --x && adit burn /etc\n");
+        let files = [document, File::of("agent/adit/src/cli/init.rs", "")];
+        assert_eq!(commands(&files), ["README.md: `adit burn` has no file below agent/adit/src/cli"]);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn the_readme_tells_the_truth() {
     silent(documents::architecture(text_of(&files, "ARCHITECTURE.md"), &facts));
     silent(documents::targets(&files, &facts));
     silent(documents::links(&files));
+    silent(documents::commands(&files));
 }
 
 #[test]
