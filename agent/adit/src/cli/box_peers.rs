@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `adit box peers list|rename|revoke`: needs a state directory that was paired with `--role admin`.
+
+use super::{print, print_json, say};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::net::{self, Net, Way};
+use crate::state::StateDir;
+use crate::text::{self, Lines as _};
+use adit_link::{Door, Link};
+use adit_wire::admin::{Done, Peers, PeersListed, Rename, Revoke};
+use serde_json::json;
+
+/// Administer a box.
+#[derive(Debug, clap::Args)]
+pub(super) struct BoxCommand {
+    #[command(subcommand)]
+    command: Noun,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Noun {
+    /// The keys that the box has pinned.
+    #[command(subcommand)]
+    Peers(Verb),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List them.
+    List {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give one another name.
+    Rename {
+        /// Its present name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// Remove one: its connections are cut at once, its history stays.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+struct Row {
+    name: String,
+    role: &'static str,
+    key: String,
+    source: String,
+    heard_s: u64,
+    connected: bool,
+}
+
+impl BoxCommand {
+    pub(super) fn run(self, state: &StateDir) -> Result<Exit, Failure> {
+        let (way, _) = Way::paired(state)?;
+        let net = Net::start()?;
+        let Noun::Peers(verb) = self.command;
+        net.run(async {
+            let link = way.connect(Door::Main).await?;
+            match &verb {
+                Verb::List { json } => list(&link, *json).await?,
+                Verb::Rename { from, to } => {
+                    net::read::<Done>(&net::ask(&link, &Rename { from, to }).await?)?;
+                    say(&format!("{from} is now {to}"));
+                }
+                Verb::Revoke { name } => {
+                    net::read::<Done>(&net::ask(&link, &Revoke { name }).await?)?;
+                    say(&format!("{name} is revoked; its connections are cut, its history stays"));
+                }
+            }
+            link.close(None).await;
+            Ok(Exit::Done)
+        })
+    }
+}
+
+async fn list(link: &Link, as_json: bool) -> Result<(), Failure> {
+    let mut rows: Vec<Row> = Vec::new();
+    loop {
+        let skip = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let frame = net::ask(link, &Peers { skip }).await?;
+        let listed: PeersListed<'_> = net::read(&frame)?;
+        let before = rows.len();
+        for peer in listed.peers.iter() {
+            let peer = peer.map_err(|error| Failure::new(Exit::Refused, error.to_string(), "update adit"))?;
+            rows.push(Row {
+                name: peer.name.to_owned(),
+                role: peer.role.word(),
+                key: peer.key.to_string(),
+                source: if peer.source.is_zero() { String::new() } else { peer.source.to_string() },
+                heard_s: peer.heard_s,
+                connected: peer.connected,
+            });
+        }
+        if !listed.more || rows.len() == before {
+            break;
+        }
+    }
+    if as_json {
+        let array: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "name": row.name, "role": row.role, "key": row.key, "source": row.source,
+                    "heard_s": row.heard_s, "connected": row.connected,
+                })
+            })
+            .collect();
+        return print_json(&json!(array));
+    }
+    let mut lines = format!("{:<20}{:<9}{:<20}{}\n", "NAME", "ROLE", "LAST HEARD", "KEY");
+    for row in &rows {
+        let heard = match (row.connected, row.heard_s) {
+            (true, _) => "connected".to_owned(),
+            (false, 0) => "never".to_owned(),
+            (false, seconds) => text::time(seconds),
+        };
+        lines.line(format_args!("{:<20}{:<9}{heard:<20}{}", row.name, row.role, row.key));
+    }
+    print(&lines)
+}

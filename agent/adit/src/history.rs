@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A source's snapshots as the box lists them, and which of them may be believed: a snapshot counts when the key that
+//! the recovery key certified for its epoch signed it, or when a believed later one names its head.
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::net;
+use crate::text;
+use adit_archive::keys::{Certified, verify};
+use adit_link::Link;
+use adit_wire::ids::{Id, PublicKey, SourceId};
+use adit_wire::read::{List, Listed};
+use adit_wire::signed::{CERTIFICATE_BYTES_MAX, Certificate, PREFIX_SNAPSHOT, Snapshot};
+
+/// One snapshot of a list; its signature is not checked yet.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its head.
+    pub head: Id,
+    /// Its fields.
+    pub snapshot: Snapshot,
+    /// Its signed body with signature.
+    pub body: Vec<u8>,
+    /// When the box received it, seconds since 1970.
+    pub received_s: u64,
+    /// Records that its run stored.
+    pub new_records: u64,
+    /// Bytes that its run stored.
+    pub new_bytes: u64,
+}
+
+/// What the box lists.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The source.
+    pub source: SourceId,
+    /// Its certificates, newest first; empty for an uncertified source.
+    pub certificates: Vec<Vec<u8>>,
+    /// The signing key that the box has registered.
+    pub signing_key: PublicKey,
+    /// Ascending by number.
+    pub snapshots: Vec<Item>,
+}
+
+/// Asks for all snapshots of a source.
+///
+/// # Errors
+/// When the link ends, the box refuses or the answer is malformed.
+pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
+    let mut history = History { source, certificates: Vec::new(), signing_key: PublicKey::ZERO, snapshots: Vec::new() };
+    loop {
+        let after_seq = history.snapshots.last().map_or(0, |item| item.snapshot.seq);
+        let frame = net::ask(link, &List { source, after_seq }).await?;
+        let listed: Listed<'_> = net::read(&frame)?;
+        history.certificates = split_certificates(listed.certificate);
+        history.signing_key = listed.signing_key;
+        let before = history.snapshots.len();
+        for item in listed.snapshots.iter() {
+            let malformed = || Failure::new(Exit::Refused, "the box's list of snapshots is malformed", "update adit");
+            let item = item.map_err(|_| malformed())?;
+            let (snapshot, _, _) = Snapshot::read(item.body).map_err(|_| malformed())?;
+            history.snapshots.push(Item {
+                head: item.head,
+                snapshot,
+                body: item.body.to_vec(),
+                received_s: item.received_s,
+                new_records: item.new_records,
+                new_bytes: item.new_bytes,
+            });
+        }
+        if !listed.more || history.snapshots.len() == before {
+            return Ok(history);
+        }
+    }
+}
+
+/// Certificates back to back, newest first: each tells its own length.
+#[must_use]
+pub fn split_certificates(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    const NAME_LENGTH_AT: usize = 1 + 16 + 32 + 32 + 4;
+    let mut certificates = Vec::new();
+    while let Some(name_bytes) = bytes.get(NAME_LENGTH_AT) {
+        let end = NAME_LENGTH_AT + 1 + usize::from(*name_bytes) + 64;
+        let Some((one, rest)) = bytes.split_at_checked(end).filter(|_| end <= CERTIFICATE_BYTES_MAX) else { break };
+        if Certificate::read(one).is_err() {
+            break;
+        }
+        certificates.push(one.to_vec());
+        bytes = rest;
+    }
+    certificates
+}
+
+impl History {
+    /// The certificates that this recovery key signed for this source.
+    #[must_use]
+    pub fn certified(&self, recovery_signing_key: &PublicKey) -> Vec<Certified> {
+        let verified = self.certificates.iter().filter_map(|bytes| Certified::verify(bytes, recovery_signing_key).ok());
+        verified.filter(|certified| certified.source() == self.source).collect()
+    }
+
+    /// The snapshot that a person names: `latest`, a number, or the first digits of its id.
+    ///
+    /// # Errors
+    /// When there is none, or the digits fit several.
+    pub fn find(&self, name: &str) -> Result<&Item, Failure> {
+        let none = || {
+            Failure::new(
+                Exit::Refused,
+                format!("there is no snapshot {name} of this source"),
+                "`adit snapshots` lists what there is",
+            )
+        };
+        if name == "latest" {
+            return self.snapshots.last().ok_or_else(|| {
+                Failure::new(Exit::Refused, "the box has no snapshot of this source", "`adit backup PATH…` makes one")
+            });
+        }
+        let lower = name.to_ascii_lowercase();
+        let fits = |item: &&Item| lower.len() >= 6 && text::to_hex(&item.head.0).starts_with(&lower);
+        let mut found = self.snapshots.iter().filter(fits);
+        match (found.next(), found.next()) {
+            (Some(item), None) => Ok(item),
+            (Some(_), Some(_)) => Err(Failure::new(
+                Exit::Usage,
+                format!("several snapshots begin with {name}"),
+                "give more digits of the id",
+            )),
+            (None, _) => {
+                let number = name.parse::<u64>().map_err(|_| none())?;
+                self.snapshots.iter().find(|item| item.snapshot.seq == number).ok_or_else(none)
+            }
+        }
+    }
+
+    /// Whether a snapshot may be believed under these keys: signed by the key of its epoch, or named by the head chain of
+    /// a later one that is.
+    #[must_use]
+    pub fn believes(&self, item: &Item, keys: &[(u32, PublicKey)]) -> bool {
+        if Id(*blake3::hash(&item.body).as_bytes()) != item.head || item.snapshot.source != self.source {
+            return false;
+        }
+        if is_signed(item, keys) {
+            return true;
+        }
+        // Walk forward: each later snapshot must name the head before it, up to one that is signed.
+        let mut head = item.head;
+        for later in self.snapshots.iter().filter(|later| later.snapshot.seq > item.snapshot.seq) {
+            let whole = Id(*blake3::hash(&later.body).as_bytes()) == later.head;
+            if later.snapshot.prev_head != head || !whole {
+                return false;
+            }
+            if is_signed(later, keys) {
+                return true;
+            }
+            head = later.head;
+        }
+        false
+    }
+}
+
+fn is_signed(item: &Item, keys: &[(u32, PublicKey)]) -> bool {
+    let Ok((snapshot, body, signature)) = Snapshot::read(&item.body) else { return false };
+    keys.iter().any(|(epoch, key)| *epoch == snapshot.epoch && verify(key, PREFIX_SNAPSHOT, &[body], &signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::fill_random;
+    use adit_archive::keys::{RecoveryKey, SourceKeys};
+    use adit_wire::signed::Completeness;
+
+    fn item(keys: &SourceKeys, seq: u64, prev_head: Id) -> Item {
+        let snapshot = Snapshot {
+            source: keys.source(),
+            epoch: keys.epoch(),
+            seq,
+            prev_head,
+            root: Id([1; 32]),
+            info: Id([2; 32]),
+            nodes: 1,
+            records: 2,
+            state: Completeness::Complete,
+        };
+        let mut body = snapshot.to_bytes().to_vec();
+        let signature = keys.signing().sign(PREFIX_SNAPSHOT, &[&body]);
+        body.extend_from_slice(&signature.0);
+        let head = Id(*blake3::hash(&body).as_bytes());
+        Item { head, snapshot, body, received_s: 0, new_records: 0, new_bytes: 0 }
+    }
+
+    fn history(keys: &SourceKeys, snapshots: Vec<Item>) -> History {
+        History { source: keys.source(), certificates: Vec::new(), signing_key: keys.signing().public(), snapshots }
+    }
+
+    #[test]
+    fn names_of_snapshots() {
+        let keys = SourceKeys::generate(&mut fill_random);
+        let one = item(&keys, 1, Id::ZERO);
+        let two = item(&keys, 2, one.head);
+        let history = history(&keys, vec![one.clone(), two]);
+        assert_eq!(history.find("latest").unwrap().snapshot.seq, 2);
+        assert_eq!(history.find("1").unwrap().snapshot.seq, 1);
+        assert_eq!(history.find(&text::short(&one.head)).unwrap().snapshot.seq, 1);
+        assert_eq!(history.find("zzzzzz").unwrap_err().exit, Exit::Refused);
+        assert!(history.find("9").unwrap_err().what.starts_with("there is no snapshot 9"));
+    }
+
+    #[test]
+    fn an_older_epoch_is_believed_through_the_chain_only() {
+        let old = SourceKeys::generate(&mut fill_random);
+        let new = SourceKeys::adopt(old.source(), old.seed().clone(), 2, &mut fill_random);
+        let one = item(&old, 1, Id::ZERO);
+        let two = item(&new, 2, one.head);
+        let keys = [(2, new.signing().public())];
+        let chained = history(&new, vec![one.clone(), two]);
+        assert!(chained.believes(&chained.snapshots[0], &keys));
+        let forged = item(&old, 1, Id([9; 32]));
+        let torn = history(&new, vec![forged, chained.snapshots[1].clone()]);
+        assert!(!torn.believes(&torn.snapshots[0], &keys));
+        assert!(torn.believes(&torn.snapshots[1], &keys));
+        let mut altered = one;
+        altered.body[30] ^= 1;
+        let altered = history(&old, vec![altered]);
+        assert!(!altered.believes(&altered.snapshots[0], &[(1, old.signing().public())]));
+    }
+
+    #[test]
+    fn certificates_lie_back_to_back() {
+        let recovery = RecoveryKey::generate(&mut fill_random);
+        let old = SourceKeys::generate(&mut fill_random);
+        let new = SourceKeys::adopt(old.source(), old.seed().clone(), 2, &mut fill_random);
+        let [first, second] = [(&new, "web1"), (&old, "a longer name")]
+            .map(|(keys, name)| recovery.certify(&keys.request(name).unwrap()).unwrap());
+        let both = [first.clone(), second.clone()].concat();
+        assert_eq!(split_certificates(&both), [first.clone(), second]);
+        assert_eq!(split_certificates(&both[..first.len() + 9]), [first]);
+        let mut history = history(&new, Vec::new());
+        history.certificates = split_certificates(&both);
+        let epochs: Vec<u32> = history.certified(&recovery.signing().public()).iter().map(Certified::epoch).collect();
+        assert_eq!(epochs, [2, 1]);
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The way back: a connection on which one source's history is open for reading, and records fetched over it.
+//!
+//! It decides which snapshot may be believed (certificate by the recovery key, then signature or chain of heads) before
+//! anything of it is fetched. What records hold is the archive crate's to open and check.
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{History, Item};
+use crate::net::{self, Net};
+use adit_archive::keys::{Certified, RecoveryKey};
+use adit_archive::restore::{FetchError, Fetched, Fetcher};
+use adit_link::{Link, LinkError};
+use adit_wire::frame::Message as _;
+use adit_wire::ids::{Id, PublicKey, SourceId};
+use adit_wire::list::Ids;
+use adit_wire::read::{FETCH_IDS_MAX, Fetch, Fetched as FetchedMessage, METHOD_RECORD, Prove, Proved, Scope};
+
+/// Opens one source for reading by the recovery key's proof.
+///
+/// # Errors
+/// When the box refuses it or the link ends.
+pub async fn prove(link: &Link, recovery: &RecoveryKey, source: SourceId) -> Result<(), Failure> {
+    let signature = recovery.prove_read(&link.channel_binding(), &source);
+    let request = Prove { source, recovery_key: recovery.signing().public(), signature };
+    let frame = net::ask(link, &request)
+        .await
+        .map_err(|failure| if failure.exit == Exit::WrongKey { Failure::wrong_recovery_key() } else { failure })?;
+    net::read::<Proved>(&frame).map(drop)
+}
+
+/// The keys that may have signed this source's snapshots, by epoch, and what a person must hear about them.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Certificates by the recovery key, newest first.
+    pub certified: Vec<Certified>,
+    /// Epoch and signing key.
+    pub keys: Vec<(u32, PublicKey)>,
+    /// Set when only the box says which key is the source's.
+    pub warning: Option<String>,
+}
+
+impl Trust {
+    /// What the recovery key vouches for.
+    #[must_use]
+    pub fn of(history: &History, recovery: &RecoveryKey) -> Self {
+        let certified = history.certified(&recovery.signing().public());
+        if certified.is_empty() {
+            let epochs = history.snapshots.iter().map(|item| (item.snapshot.epoch, history.signing_key)).collect();
+            let warning = "warning: this source is not certified: only the box says which key wrote it; \
+                           `adit certify` on its request ends that";
+            return Self { certified, keys: epochs, warning: Some(warning.to_owned()) };
+        }
+        let keys = certified.iter().map(|certified| (certified.epoch(), certified.signing_key())).collect();
+        Self { certified, keys, warning: None }
+    }
+
+    /// Refuses a snapshot that nobody vouches for.
+    ///
+    /// # Errors
+    /// When its signature does not lead to a certified key.
+    pub fn check(&self, history: &History, item: &Item) -> Result<(), Failure> {
+        if history.believes(item, &self.keys) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Damaged,
+            format!("snapshot {} is not signed by a key that the recovery key certified", item.snapshot.seq),
+            "do not trust this copy: the box or somebody with access to it made it up, or the recovery key is of another source",
+        ))
+    }
+}
+
+/// Fetches records of one source over one link.
+#[derive(Debug)]
+pub struct LinkFetcher<'a> {
+    net: &'a Net,
+    link: &'a Link,
+    source: SourceId,
+    /// Bytes of records that came.
+    pub bytes: u64,
+}
+
+impl<'a> LinkFetcher<'a> {
+    /// A fetcher; the source must be open on the link.
+    #[must_use]
+    pub const fn new(net: &'a Net, link: &'a Link, source: SourceId) -> Self {
+        Self { net, link, source, bytes: 0 }
+    }
+
+    async fn batch(
+        &mut self,
+        scope: Scope,
+        keys: bool,
+        ids: &[u8],
+        sink: &mut dyn FnMut(&[u8]),
+        fetched: &mut Fetched,
+    ) -> Result<(), LinkError> {
+        let conversation = self.link.open()?;
+        let ids = Ids::new(ids).unwrap_or_default();
+        conversation.send(&Fetch { source: self.source, scope, keys, ids }, true).await?;
+        loop {
+            let frame = conversation.recv().await?.ok_or(LinkError::Protocol("the answer is missing"))?;
+            if frame.kind.service == FetchedMessage::KIND.service && frame.kind.method == METHOD_RECORD {
+                self.bytes += frame.body.len() as u64;
+                sink(&frame.body);
+                continue;
+            }
+            let end: FetchedMessage<'_> = frame.message()?;
+            fetched.absent.extend(end.absent.iter());
+            fetched.damaged.extend(end.damaged.iter());
+            return Ok(());
+        }
+    }
+}
+
+impl Fetcher for LinkFetcher<'_> {
+    fn fetch(
+        &mut self,
+        scope: Scope,
+        keys: bool,
+        ids: &[Id],
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<Fetched, FetchError> {
+        let mut fetched = Fetched::default();
+        let net = self.net;
+        for ids in ids.chunks(FETCH_IDS_MAX) {
+            let packed: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
+            net.run(self.batch(scope, keys, &packed, sink, &mut fetched))
+                .map_err(|error| FetchError(Box::new(net::link_failure(&error))))?;
+        }
+        Ok(fetched)
+    }
+}
