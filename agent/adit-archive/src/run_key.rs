@@ -298,3 +298,6 @@ pub enum OpenKeyError {
 }
 
 const _: () = assert!(WRAPPED_BYTES == PLAIN_BYTES + 16);
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,24 @@
 use super::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use crate::keys::CutKey;
 use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::typenum::Unsigned;
+use aes::cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit};
+use std::array::from_fn;
 use std::fmt;
 
 const CONTEXT_PRF: &str = "adit 2026 chunk cut prf v1";
 const CONTEXT_TABLE: &str = "adit 2026 chunk cut table v1";
 /// Bytes that a digest covers.
 const WINDOW: usize = 64;
+/// Strips that are scanned side by side.
+const LANES: usize = 2;
+/// Positions of one strip. What is scanned behind a cut is wasted, and so is each strip's first digest.
+const STRIP: usize = 2 << 10;
+/// Positions that are encrypted together where the cipher is bit-sliced.
+const BATCH: usize = 64;
+/// Ciphers that take fewer blocks at once are bit-sliced; those with AES instructions take eight or more.
+const SLICED_BLOCKS_BELOW: usize = 8;
 /// Low bits that must be zero before the average length is reached: four times rarer than the average.
 const MASK_EARLY: u64 = (1 << 20) - 1;
 /// Low bits that must be zero behind it: four times more often.
@@ -60,30 +71,153 @@ impl Cutter {
     }
 
     fn search(&self, data: &[u8]) -> Option<usize> {
-        let mut digest = 0u128;
-        if data.len() <= CHUNK_BYTES_MIN {
+        if data.len() < CHUNK_BYTES_MIN {
             return None;
         }
-        for byte in &data[CHUNK_BYTES_MIN - WINDOW..CHUNK_BYTES_MIN] {
-            digest = times_x(digest) ^ self.enter[usize::from(*byte)];
-        }
+        let mut cut = None;
+        self.prf.encrypt_with_backend(Search { cutter: self, data, cut: &mut cut });
+        cut
+    }
+
+    /// Σ x^(63−j)·T[b_j] over the 64 bytes before a position.
+    #[inline(always)]
+    fn digest(&self, window: &[u8; WINDOW]) -> u128 {
+        window.iter().fold(0, |digest, byte| times_x(digest) ^ self.enter[usize::from(*byte)])
+    }
+
+    /// The digest one position on.
+    #[inline(always)]
+    fn roll(&self, digest: u128, enter: u8, leave: u8) -> u128 {
+        times_x(digest) ^ self.enter[usize::from(enter)] ^ self.leave[usize::from(leave)]
+    }
+}
+
+/// A search for the first cut. It runs inside the block cipher's dispatch, so that all of it is compiled for the
+/// processor's AES instructions and nothing is called per block.
+struct Search<'a> {
+    cutter: &'a Cutter,
+    data: &'a [u8],
+    cut: &'a mut Option<usize>,
+}
+
+impl BlockSizeUser for Search<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Search<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        *self.cut = self.search(backend);
+    }
+}
+
+impl Search<'_> {
+    #[inline(always)]
+    fn search<B: BlockCipherEncBackend<BlockSize = U16>>(&self, backend: &B) -> Option<usize> {
+        // A bit-sliced cipher costs the same for one block as for its four: it gets them together.
+        let sliced = B::ParBlocksSize::USIZE < SLICED_BLOCKS_BELOW;
         let mut at = CHUNK_BYTES_MIN;
-        loop {
-            let mut block = Array::from(digest.to_le_bytes());
-            self.prf.encrypt_block(&mut block);
-            let mut low = [0u8; 8];
-            low.copy_from_slice(&block[..8]);
-            let mask = if at < CHUNK_BYTES_AVG { MASK_EARLY } else { MASK_LATE };
-            if u64::from_le_bytes(low) & mask == 0 {
+        while at + LANES * STRIP <= self.data.len() {
+            let cut = if sliced { self.batched(backend, at) } else { self.fused(backend, at) };
+            if cut.is_some() {
+                return cut;
+            }
+            at += LANES * STRIP;
+        }
+        self.one_by_one(backend, at)
+    }
+
+    /// The first cut among the positions of [`LANES`] strips from `start`. The strips do not wait for each other: the
+    /// digest of one position needs that of the position before, so one strip alone leaves the processor idle.
+    #[inline(always)]
+    fn fused<B: BlockCipherEncBackend<BlockSize = U16>>(&self, backend: &B, start: usize) -> Option<usize> {
+        let mut found = [None; LANES];
+        let at: [usize; LANES] = from_fn(|lane| start + lane * STRIP);
+        let mut digests: [u128; LANES] = from_fn(|lane| self.cutter.digest(window(self.data, at[lane])));
+        let enter: [&[u8; STRIP]; LANES] = from_fn(|lane| strip(self.data, at[lane]));
+        let leave: [&[u8; STRIP]; LANES] = from_fn(|lane| strip(self.data, at[lane] - WINDOW));
+        for i in 0..STRIP {
+            for lane in 0..LANES {
+                let mut block = block(digests[lane]);
+                backend.encrypt_block((&mut block).into());
+                if low_bits(&block) & MASK_LATE == 0 && found[lane].is_none() && is_cut(&block, at[lane] + i) {
+                    found[lane] = Some(at[lane] + i);
+                }
+                digests[lane] = self.cutter.roll(digests[lane], enter[lane][i], leave[lane][i]);
+            }
+        }
+        found.into_iter().flatten().next()
+    }
+
+    /// The same with as many blocks in one call as the cipher likes.
+    #[inline(always)]
+    fn batched<B: BlockCipherEncBackend<BlockSize = U16>>(&self, backend: &B, start: usize) -> Option<usize> {
+        let mut digest = self.cutter.digest(window(self.data, start));
+        let (enter, leave) = (&self.data[start..], &self.data[start - WINDOW..]);
+        for step in (0..LANES * STRIP).step_by(BATCH) {
+            let mut blocks = [Block::default(); BATCH];
+            for (i, to) in blocks.iter_mut().enumerate() {
+                *to = block(digest);
+                digest = self.cutter.roll(digest, enter[step + i], leave[step + i]);
+            }
+            let (groups, _) = Array::<Block, B::ParBlocksSize>::slice_as_chunks_mut(&mut blocks);
+            for group in groups {
+                backend.encrypt_par_blocks(group.into());
+            }
+            let at = start + step;
+            if let Some((i, _)) = blocks.iter().enumerate().find(|(i, block)| is_cut(block, at + i)) {
+                return Some(at + i);
+            }
+        }
+        None
+    }
+
+    /// What is left behind the last whole strips.
+    #[inline(always)]
+    fn one_by_one<B: BlockCipherEncBackend<BlockSize = U16>>(&self, backend: &B, start: usize) -> Option<usize> {
+        let mut digest = self.cutter.digest(window(self.data, start));
+        for at in start..=self.data.len() {
+            let mut block = block(digest);
+            backend.encrypt_block((&mut block).into());
+            if is_cut(&block, at) {
                 return Some(at);
             }
-            if at == data.len() {
-                return None;
+            if let Some(enter) = self.data.get(at) {
+                digest = self.cutter.roll(digest, *enter, self.data[at - WINDOW]);
             }
-            digest = times_x(digest) ^ self.enter[usize::from(data[at])] ^ self.leave[usize::from(data[at - WINDOW])];
-            at += 1;
         }
+        None
     }
+}
+
+type Block = aes::Block;
+
+#[inline(always)]
+fn block(digest: u128) -> Block {
+    Array::from(digest.to_le_bytes())
+}
+
+/// The bytes that the digest at `at` covers.
+#[inline(always)]
+fn window(data: &[u8], at: usize) -> &[u8; WINDOW] {
+    data[at - WINDOW..].first_chunk().expect("the digest's bytes lie before its position")
+}
+
+#[inline(always)]
+fn strip(data: &[u8], at: usize) -> &[u8; STRIP] {
+    data[at..].first_chunk().expect("strips end before the data does")
+}
+
+#[inline(always)]
+fn low_bits(block: &Block) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = block.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[inline(always)]
+fn is_cut(block: &Block, at: usize) -> bool {
+    let mask = if at < CHUNK_BYTES_AVG { MASK_EARLY } else { MASK_LATE };
+    low_bits(block) & mask == 0
 }
 
 impl fmt::Debug for Cutter {
@@ -93,6 +227,7 @@ impl fmt::Debug for Cutter {
 }
 
 /// Multiplies by x modulo x^128 + x^7 + x^2 + x + 1.
+#[inline(always)]
 const fn times_x(value: u128) -> u128 {
-    (value << 1) ^ ((value >> 127) * 0x87)
+    (value << 1) ^ ((value.cast_signed() >> 127).cast_unsigned() & 0x87)
 }

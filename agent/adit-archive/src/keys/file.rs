@@ -227,10 +227,11 @@ fn associated(kdf: Kdf, salt: &[u8; 16], signing_key: &PublicKey) -> Vec<u8> {
     bytes
 }
 
-/// First 8 bytes of BLAKE3 over the "name = value" lines before the check, comments and white space left out.
+/// First 8 bytes of BLAKE3 over the lines before the check, without comments and without white space at either end.
 fn check_of(text: &str) -> String {
     let mut hasher = blake3::Hasher::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("check"));
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
         hasher.update(line.as_bytes());
         hasher.update(b"\n");
     }
@@ -249,16 +250,13 @@ impl<'a> Fields<'a> {
             Ok(newer) => return Err(FileError::Version(newer)),
             Err(_) => return Err(FileError::NotOurs),
         }
-        let at = text.find("\ncheck").ok_or(FileError::Missing("check"))?;
-        let (checked, _) = text.split_at(at);
-        let mut fields = Vec::new();
-        for line in text.lines().map(str::trim) {
-            if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-                fields.push((name.trim(), value.trim().trim_matches('"')));
+        let mut fields = Self(Vec::new());
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            if let Some((name, value)) = line.split_once('=') {
+                fields.0.push((name.trim(), value.trim().trim_matches('"')));
             }
         }
-        let fields = Self(fields);
-        if fields.text("check")? == check_of(checked) { Ok(fields) } else { Err(FileError::Damaged) }
+        if fields.text("check")? == check_of(text) { Ok(fields) } else { Err(FileError::Damaged) }
     }
 
     fn text(&self, name: &'static str) -> Result<&'a str, FileError> {

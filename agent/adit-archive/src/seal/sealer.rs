@@ -10,6 +10,7 @@ use adit_wire::record::{HASH_BYTES, HEADER_BYTES, Header, REFS_MAX, RecordError}
 use std::fmt;
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::ResetDirective;
 
 /// The compression level of a backup that does not ask for another.
 pub const LEVEL_DEFAULT: i32 = 3;
@@ -154,6 +155,8 @@ impl Sealer {
 
     fn compress_at(&mut self, plain: &[u8], level: i32) -> Result<Codec, SealError> {
         if level != self.level {
+            // A compression that gave up leaves its session open, and an open session takes no new level.
+            self.compressor.context_mut().reset(ResetDirective::SessionOnly).map_err(|_| SealError::Session)?;
             self.compressor.set_compression_level(level).map_err(SealError::Compressor)?;
             self.level = level;
         }
@@ -249,6 +252,9 @@ pub enum SealError {
     /// No memory for compression.
     #[error("set up compression")]
     Compressor(#[source] io::Error),
+    /// The compressor can't be used again.
+    #[error("start compression anew")]
+    Session,
     /// What was sealed does not open to what was given.
     #[error("the sealed record {0} does not open to its content: memory or processor are faulty")]
     Unproven(Id),
