@@ -4,13 +4,29 @@
 //! Blocking, with its own threads and bounded queues. It sends nothing itself and signs nothing: the caller owns the
 //! conversation, makes the snapshot record from the [`Outcome`] and tells the local state how the commit ended.
 
-use crate::info::{About, Counts, Skipped};
+mod attributes;
+mod bundles;
+mod content;
+mod owners;
+mod pipe;
+mod scan;
+
+use crate::cut::{Cutter, PathCutter};
+use crate::info::{About, Counts, Info, Skipped};
 use crate::keys::SourceKeys;
 use crate::run_key::RunKey;
-use crate::state::{State, StateNext};
+use crate::seal::{Kind, Padding, Sealer};
+use crate::state::{State, StateError, StateNext, StateWriter, short};
+use crate::walk::{Filter, Limits, Prefetch, Stat, Walk, resolve_roots};
 use adit_wire::ids::Id;
 use adit_wire::signed::Completeness;
+use content::LargeReader;
+use pipe::{Flight, Have, Pipe, PipeEnd, Queues, seal_all, send_all};
+use scan::{Scan, Setup};
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::thread;
 
 /// What to save and how.
 #[derive(Clone, Debug)]
@@ -164,7 +180,7 @@ pub enum RunError {
     },
     /// The local state can't be written. Hardware or operator.
     #[error("write the local state")]
-    State(#[from] crate::state::StateError),
+    State(#[from] StateError),
     /// The receiver is gone. Peer.
     #[error(transparent)]
     Sink(#[from] SinkClosed),
@@ -193,7 +209,130 @@ impl Run {
         sink: &dyn Sink,
         progress: &dyn Progress,
     ) -> Result<Outcome, RunError> {
-        let _unbuilt = (plan, keys, run_key, known, sink, progress);
-        unimplemented!("lands next")
+        let start_s = now_s();
+        let roots = resolve_roots(&plan.roots)?;
+        let limits = Limits {
+            filter: Filter::new(&plan.excludes)?,
+            one_file_system: plan.one_file_system,
+            skip_caches: plan.skip_caches,
+            never: Stat::of_path(&plan.state_dir).ok().map(|stat| (stat.device, stat.ino)),
+        };
+        let page_stores = Filter::new(&plan.page_stores)?;
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let sealers = if plan.sealers == 0 { cores } else { plan.sealers };
+        let sealer = Sealer::new(keys, run_key.clone(), Padding::Padme).map_err(|error| RunError::Seal(error.into()))?;
+        let prefetch = Prefetch::new(plan.skip_caches);
+        let flight = Flight::new(plan.level);
+        let queues = Queues::new();
+        // Made before any thread: a thread that waits for work ends only when the queue closes.
+        let sealers = (0..sealers).map(|_| sealer.try_clone()).collect::<Result<Vec<_>, _>>();
+        let sealers = sealers.map_err(|error| RunError::Seal(error.into()))?;
+        thread::scope(|scope| {
+            for sealer in sealers {
+                let ends = queues.sealer_ends();
+                let flight = &flight;
+                scope.spawn(move || seal_all(&ends, flight, sealer));
+            }
+            for _ in 0..cores.clamp(LISTERS_MIN, LISTERS_MAX) {
+                scope.spawn(|| prefetch.help());
+            }
+            let (work, sealed) = queues.into_ends();
+            let (flight, level, first) = (&flight, plan.level, plan.first_counter);
+            scope.spawn(move || send_all(&sealed, flight, first, level, sink));
+            let frame = Frame { plan, keys, flight, sink, progress, start_s, roots: &roots };
+            let outcome = Walk::new(&roots, limits, &prefetch)
+                .and_then(|mut walk| frame.scan(known, page_stores, work, &mut walk));
+            prefetch.stop();
+            outcome
+        })
     }
+}
+
+/// What stays the same for a whole run.
+struct Frame<'r> {
+    plan: &'r Plan,
+    keys: &'r SourceKeys,
+    flight: &'r Flight,
+    sink: &'r dyn Sink,
+    progress: &'r dyn Progress,
+    start_s: u64,
+    roots: &'r [PathBuf],
+}
+
+impl Frame<'_> {
+    fn scan(
+        &self,
+        known: Known,
+        page_stores: Filter,
+        work: PipeEnd,
+        walk: &mut Walk<'_>,
+    ) -> Result<Outcome, RunError> {
+        let seed = self.keys.seed();
+        let Known { state, pending, missing, ask } = known;
+        let lost: HashSet<u64> = missing.iter().map(short).collect();
+        let known_ids = state.as_ref().map(State::ids).unwrap_or_default();
+        let have = Have {
+            known: known_ids.iter().filter(|id| !lost.contains(id)).copied().collect(),
+            pending: pending.iter().map(short).filter(|id| !lost.contains(id)).collect(),
+            missing: missing.iter().copied().collect(),
+            ask,
+        };
+        let pipe = Pipe::new(seed.id_key(), have, self.plan.first_counter, self.flight, work, self.sink);
+        let writer = StateWriter::new(&self.plan.state_dir, state.as_ref())?;
+        let setup = Setup {
+            state,
+            missing: lost,
+            path_cutter: PathCutter::new(seed.path_cut_key()),
+            large: LargeReader::new(Cutter::new(&seed.cut_key())),
+            hash_key: seed.derive(CONTEXT_SMALL_FILE),
+            link_key: seed.derive(CONTEXT_LINK_GROUP),
+            page_stores,
+            pipe,
+            writer,
+            progress: self.progress,
+        };
+        let scan::Scanned { root, tables, mut pipe, writer, mut counts, skipped } = Scan::new(setup)?.run(walk)?;
+        let state_next = writer.finish(root.id, root.height, &tables)?;
+        pipe.drain()?;
+        self.count(&pipe, &mut counts);
+        let info = pipe.data(Kind::Info, &self.info(counts, &skipped).to_plain())?;
+        pipe.drain()?;
+        self.count(&pipe, &mut counts);
+        self.progress.counted(&counts);
+        let completeness = if counts.skipped == 0 { Completeness::Complete } else { Completeness::Partial };
+        let next_counter = pipe.next_counter();
+        let (root, root_height) = (root.id, root.height);
+        Ok(Outcome { root, root_height, info, counts, skipped, completeness, next_counter, state_next })
+    }
+
+    fn count(&self, pipe: &Pipe<'_>, counts: &mut Counts) {
+        counts.records = pipe.records;
+        counts.nodes = pipe.nodes;
+        counts.bytes_new = pipe.bytes_new;
+        counts.record_bytes = self.flight.record_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn info(&self, counts: Counts, skipped: &[Skipped]) -> Info {
+        Info {
+            about: self.plan.about.clone(),
+            roots: self.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect(),
+            excludes: self.plan.excludes.clone(),
+            start_s: self.start_s,
+            end_s: now_s(),
+            counts,
+            skipped: skipped.to_vec(),
+            ext: Vec::new(),
+        }
+    }
+}
+
+/// Threads that list directories ahead: more than cores, for they wait for disks.
+const LISTERS_MIN: usize = 4;
+const LISTERS_MAX: usize = 8;
+const CONTEXT_SMALL_FILE: &str = "adit 2026 small file hash v1";
+const CONTEXT_LINK_GROUP: &str = "adit 2026 link group v1";
+
+fn now_s() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or_default()
 }

@@ -32,3 +32,5 @@ pub mod restore;
 pub mod state;
 /// Builds the tree.
 pub mod tree;
+
+mod walk;

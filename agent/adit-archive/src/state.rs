@@ -6,71 +6,48 @@
 //! it lies beside the files that it describes. `state` holds the tree, `head` says to which snapshot it belongs; both
 //! are written under `.next` names before the commit and renamed after it.
 
+mod block;
+mod head;
+mod index;
+mod open;
+mod write;
+
+pub use head::Settled;
+pub use open::{Entries, State};
+pub use write::StateNext;
+
+pub(crate) use block::{Side, Trust};
+pub(crate) use index::Place;
+pub(crate) use write::{StateWriter, Tables};
+
 use adit_wire::ids::Id;
 use std::path::{Path, PathBuf};
 
-/// An open local state.
-#[derive(Debug)]
-pub struct State {}
+/// The committed tree.
+const BODY: &str = "state";
+/// The tree of a commit under way.
+const BODY_NEXT: &str = "state.next";
+/// The snapshot that `state` belongs to.
+const HEAD: &str = "head";
+/// The snapshot of a commit under way.
+const HEAD_NEXT: &str = "head.next";
+/// Begins the name of a file that a run is writing.
+const TEMPORARY: &str = "state.tmp-";
 
-/// What [`State::settle`] found.
-#[derive(Debug)]
-pub enum Settled {
-    /// The state of the snapshot that the box holds as the newest.
-    Current(State),
-    /// None, or a damaged one, or one of another snapshot: everything is read again. Says why.
-    Absent(&'static str),
+/// A bundle that the snapshot uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    pub(crate) id: Id,
+    /// Bytes of its plaintext.
+    pub(crate) bytes: u32,
+    /// Bytes that files still use; at most `bytes`.
+    pub(crate) live: u32,
 }
 
-impl State {
-    /// Opens the state that belongs to the box's newest snapshot, finishing a commit whose answer was lost.
-    /// `newest` = sequence number and head from WELCOME; `None` when the box has no snapshot of this source.
-    ///
-    /// # Errors
-    /// When the directory can't be read or written; damage is not an error.
-    pub fn settle(dir: &Path, newest: Option<(u64, Id)>) -> Result<Settled, StateError> {
-        let _unbuilt = (dir, newest);
-        unimplemented!("lands next")
-    }
-
-    /// The newest snapshot that this machine knows to be committed: sequence number and head.
-    ///
-    /// # Errors
-    /// When the directory can't be read.
-    pub fn newest(dir: &Path) -> Result<Option<(u64, Id)>, StateError> {
-        let _unbuilt = dir;
-        unimplemented!("lands next")
-    }
-}
-
-/// A state that becomes true with a commit.
-#[derive(Debug)]
-pub struct StateNext {}
-
-impl StateNext {
-    /// Makes it durable under its `.next` names. Must return before COMMIT is sent.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn prepare(&self, seq: u64, head: Id) -> Result<(), StateError> {
-        let _unbuilt = (seq, head);
-        unimplemented!("lands next")
-    }
-
-    /// The box promised: this is the state now.
-    ///
-    /// # Errors
-    /// When it can't be renamed.
-    pub fn adopt(self) -> Result<(), StateError> {
-        unimplemented!("lands next")
-    }
-
-    /// As the base of a second run in the same session, after MISSING.
-    ///
-    /// # Errors
-    /// When it can't be read back.
-    pub fn reopen(&self) -> Result<State, StateError> {
-        unimplemented!("lands next")
+impl Bundle {
+    /// Whether so little of it is used that the next run packs the rest anew.
+    pub(crate) const fn is_sparse(&self) -> bool {
+        self.live < self.bytes / 2
     }
 }
 
@@ -86,3 +63,19 @@ pub struct StateError {
     #[source]
     pub source: std::io::Error,
 }
+
+impl StateError {
+    /// For `map_err`.
+    fn of(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { doing, path, source }
+    }
+}
+
+/// The first 8 bytes of an id: enough to tell records of one source apart; the box's MISSING catches the rest.
+pub(crate) fn short(id: &Id) -> u64 {
+    id.0.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;
