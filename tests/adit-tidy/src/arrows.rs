@@ -38,7 +38,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 /// Everything from outside that the pure rooms may use: no file, socket, thread, clock or random source among them.
 const PURE: [(&str, &[&str]); 2] = [
     ("adit-wire", &["serde", "postcard", "blake3", "thiserror", "log", "defmt"]),
-    ("adit-proto", &["blake3", "thiserror", "bech32", "log", "defmt"]),
+    ("adit-proto", &["serde", "blake3", "thiserror", "bech32", "zeroize", "log", "defmt"]),
 ];
 /// Rooms that only test: nothing may depend on them.
 const TEST_ROOMS: [&str; 5] = ["adit-nostd", "adit-tidy", "adit-bench", "adit-contract", "adit-sim"];
