@@ -101,6 +101,8 @@ fn the_example_configuration_names_the_default_port() {
     let table: toml::Table = text.parse().expect("TOML");
     let listen = table.get("listen").and_then(toml::Value::as_str);
     assert_eq!(listen, Some(format!("[::]:{}", adit_wire::DEFAULT_PORT).as_str()));
+    let backup = fs::read_to_string(repository::root().join("images/packages/etc/adit-backup")).expect("defaults");
+    assert!(backup.contains("--period 3h"), "the period of adit-backup.timer: {backup}");
 }
 
 #[test]
