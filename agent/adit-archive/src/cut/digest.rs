@@ -12,6 +12,7 @@ use aes::cipher::typenum::Unsigned;
 use aes::cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use std::array::from_fn;
 use std::fmt;
+use zeroize::Zeroize as _;
 
 const CONTEXT_PRF: &str = "adit 2026 chunk cut prf v1";
 const CONTEXT_TABLE: &str = "adit 2026 chunk cut table v1";
@@ -218,6 +219,14 @@ fn low_bits(block: &Block) -> u64 {
 fn is_cut(block: &Block, at: usize) -> bool {
     let mask = if at < CHUNK_BYTES_AVG { MASK_EARLY } else { MASK_LATE };
     low_bits(block) & mask == 0
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        // Whoever knows the table and sees chunk lengths can confirm guesses of content.
+        self.enter.zeroize();
+        self.leave.zeroize();
+    }
 }
 
 impl fmt::Debug for Cutter {

@@ -47,6 +47,12 @@ impl Kdf {
     /// 64 MiB, for machines with less than 1 GiB of memory.
     pub const SMALL: Self = Self { memory_kib: 64 * MIB_KIB, passes: 3, lanes: 1 };
 
+    /// What fits a machine with this much memory.
+    #[must_use]
+    pub const fn for_memory(bytes: u64) -> Self {
+        if bytes < 1 << 30 { Self::SMALL } else { Self::DEFAULT }
+    }
+
     fn check(self) -> Result<Self, FileError> {
         let fits = self.memory_kib <= MEMORY_KIB_MAX && self.passes <= PASSES_MAX && self.lanes <= LANES_MAX;
         if fits { Ok(self) } else { Err(FileError::Cost(self)) }
@@ -173,12 +179,16 @@ pub fn write_file(
     fill: &mut dyn FnMut(&mut [u8]),
 ) -> Result<(), FileError> {
     let text = key.to_file_text(protection, fill)?;
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|source| FileError::Write { path: path.to_owned(), source })
+    let failed = |source| FileError::Write { path: path.to_owned(), source };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let written =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|source| {
+        // Half a key helps nobody and would stand in the way of the next try.
+        let _removed = std::fs::remove_file(path);
+        failed(source)
+    })
 }
 
 /// Reads a private recovery file.
