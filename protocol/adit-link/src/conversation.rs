@@ -207,6 +207,9 @@ impl Conversation {
         let Ok(queued) = timeout(wait, queue.recv()).await else {
             return Err(LinkError::Deadline("the answer"));
         };
+        if self.shared.stop.is_cancelled() {
+            return Err(self.shared.why());
+        }
         let frame = queued.ok_or_else(|| self.shared.why())?.take();
         if frame.ends() || frame.kind.method == METHOD_REFUSED {
             self.they_ended.store(true, Relaxed);

@@ -47,7 +47,9 @@ pub enum DialError {
     #[error("no answer: a firewall drops the packets, or the machine is off")]
     TimedOut,
     /// Connects, then nothing.
-    #[error("connects, then stalls: a hop on the way drops large packets without a word (path MTU), or the program hangs")]
+    #[error(
+        "connects, then stalls: a hop on the way drops large packets without a word (path MTU), or the program hangs"
+    )]
     Stalled,
     /// Another machine answers.
     #[error("another machine answers there; its key is {found}")]
@@ -102,10 +104,7 @@ impl DialError {
     /// The failure that came furthest.
     #[must_use]
     pub fn furthest(&self) -> &Self {
-        match self {
-            Self::All(tried) => tried.first().map_or(self, |tried| &tried.error),
-            _ => self,
-        }
+        if let Self::All(tried) = self { tried.first().map_or(self, |tried| &tried.error) } else { self }
     }
 }
 
@@ -301,7 +300,10 @@ async fn open(address: SocketAddrV6) -> io::Result<TcpStream> {
 
 /// What the kernel's refusal means. `no_global`: the address is on the Internet and this machine is not.
 fn explain_connect(error: &io::Error, no_global: bool) -> DialError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of std grow; what is not named here is shown as it is")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the kinds of std grow; what is not named here is shown as it is"
+    )]
     match error.kind() {
         ErrorKind::ConnectionRefused => DialError::Refused,
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable if no_global => {
@@ -310,6 +312,17 @@ fn explain_connect(error: &io::Error, no_global: bool) -> DialError {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable => DialError::NoRoute,
         ErrorKind::TimedOut => DialError::TimedOut,
         _ => DialError::Local(error.to_string()),
+    }
+}
+
+/// Why a link ended before it was of use.
+fn explain_end(error: &LinkError) -> DialError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is shown as it is")]
+    match error {
+        LinkError::NotPaired => DialError::NotPaired,
+        LinkError::Deadline(_) => DialError::Stalled,
+        LinkError::Cut => DialError::Closed,
+        other => DialError::Ended(other.to_string()),
     }
 }
 
@@ -397,12 +410,7 @@ impl Dialler {
         report.secured_after = Some(begun.elapsed());
         if self.door.greets() {
             let begun = Instant::now();
-            let greeting = link.greeted().await.map_err(|error| match error {
-                LinkError::NotPaired => DialError::NotPaired,
-                LinkError::Deadline(_) => DialError::Stalled,
-                LinkError::Cut => DialError::Closed,
-                error => DialError::Ended(error.to_string()),
-            })?;
+            let greeting = link.greeted().await.map_err(|error| explain_end(&error))?;
             report.greeted_after = Some(begun.elapsed());
             report.software = Some(greeting.software);
         }

@@ -183,7 +183,7 @@ pub(crate) struct Shared {
     /// The reader waits for a conversation's owner.
     pub(crate) paused: AtomicBool,
     pub(crate) frames_received: AtomicU64,
-    /// Asks the link's task to end.
+    /// The link is cut: its task ends and nothing that came is handed out any more.
     pub(crate) stop: CancellationToken,
     /// The link's task has ended the link; `why` is set.
     pub(crate) ended: CancellationToken,
@@ -327,14 +327,17 @@ impl Link {
         Ok(Conversation::unopened(Arc::clone(&self.shared)))
     }
 
-    /// The next conversation that the peer opens, with its first frame. `None` when the link has ended.
+    /// The next conversation that the peer opens, with its first frame. `None` when the link has ended and all that came
+    /// before its end was taken.
     pub async fn incoming(&self) -> Option<(Frame, Conversation)> {
         let mut incoming = self.incoming.lock().await;
-        tokio::select! {
+        let opened = tokio::select! {
             biased;
+            () = self.shared.stop.cancelled() => None,
+            opened = incoming.recv() => opened,
             () = self.shared.ended.cancelled() => None,
-            opened = incoming.recv() => opened.map(|opened| (opened.first.take(), opened.conversation)),
-        }
+        };
+        opened.map(|opened| (opened.first.take(), opened.conversation))
     }
 
     /// A stranger proved who it is: the limits of the strangers' doors end.

@@ -9,11 +9,11 @@ use crate::limits::{
     CLOSE_WITHIN, FRAME_COST_BYTES, FRAME_WITHIN, IN_BYTES_MAX, LINK_BODY_BYTES_MAX, STALLED_AFTER, UNREAD_FOR,
 };
 use crate::link::{About, LinkError, PeerGreeting, Shared, Side, share};
-use crate::liveness::{self, Next, Readings};
 use crate::lock;
 use crate::meter::Meter;
 use crate::table::Place;
 use crate::tls;
+use adit_proto::liveness::{Due, Liveness};
 use adit_wire::frame::{Header, METHOD_REFUSED, Message as _, PREFIX_BYTES, STRANGER_BODY_BYTES_MAX, Service};
 use adit_wire::ids::{ChannelBinding, PublicKey};
 use adit_wire::link::{CONVERSATIONS_MAX, Goodbye, Greeting, PROTOCOL_MAJOR, Ping, Pong};
@@ -96,7 +96,8 @@ where
 {
     let (read, write) = tokio::io::split(io);
     let mut writer = Writer { io: write, buffer: Vec::new(), at: 0, charged: 0, last: false };
-    let mut reader = Reader { io: read, shared: &shared, opened, budget: Arc::new(Semaphore::new(IN_BYTES_MAX)), strange: 0 };
+    let mut reader =
+        Reader { io: read, shared: &shared, opened, budget: Arc::new(Semaphore::new(IN_BYTES_MAX)), strange: 0 };
     {
         let mut reading = Box::pin(reader.run(greeting_within));
         let (why, by_writer) = tokio::select! {
@@ -105,9 +106,10 @@ where
             why = keep_time(&shared) => (why, false),
             () = shared.stop.cancelled() => (LinkError::Closed, false),
         };
-        let why = match why {
-            LinkError::Broken(_) if by_writer => timeout(LAST_WORDS_WITHIN, &mut reading).await.unwrap_or(why),
-            why => why,
+        let why = if by_writer && matches!(why, LinkError::Broken(_)) {
+            timeout(LAST_WORDS_WITHIN, &mut reading).await.unwrap_or(why)
+        } else {
+            why
         };
         let leaving = by_writer && matches!(why, LinkError::Closed);
         shared.outbox.goodbye(why.code());
@@ -185,22 +187,28 @@ impl<IO: AsyncRead + AsyncWrite> Writer<IO> {
     }
 }
 
-/// PING in time, and the end of a link that has fallen silent.
+/// PING in time, and the end of a link that has fallen silent. What counts is bytes on the socket, not frames: a long
+/// record on a slow line is a sign of life before it is whole.
 async fn keep_time(shared: &Shared) -> LinkError {
     let meter = &shared.meter;
-    let (mut pinged_ms, mut nonce) = (0, 0);
+    let (mut liveness, mut sent_ms) = (Liveness::new(meter.now_ms()), 0);
     loop {
         let now_ms = meter.now_ms();
-        let heard_ms = (!shared.paused.load(Relaxed)).then(|| meter.heard_ms());
-        match liveness::next(Readings { now_ms, heard_ms, sent_ms: meter.sent_ms(), pinged_ms }) {
-            Next::Ping => {
-                (pinged_ms, nonce) = (now_ms, nonce + 1);
+        if meter.sent_ms() > sent_ms {
+            sent_ms = meter.sent_ms();
+            liveness.sent(sent_ms);
+        }
+        // While this side does not read, the other's silence says nothing.
+        liveness.heard(if shared.paused.load(Relaxed) { now_ms } else { meter.heard_ms() });
+        match liveness.poll(now_ms) {
+            Due::Nothing => {}
+            Due::Ping(nonce) => {
                 shared.outbox.rest();
                 shared.outbox.ping(nonce);
             }
-            Next::Dead => return LinkError::Dead,
-            Next::At(ms) => sleep_until(meter.at(ms)).await,
+            Due::Dead => return LinkError::Dead,
         }
+        sleep_until(meter.at(liveness.next_deadline_ms())).await;
     }
 }
 
@@ -379,7 +387,8 @@ impl<IO: AsyncRead + AsyncWrite> Reader<'_, IO> {
 
     /// Waits until the owners have taken enough. Nothing is read meanwhile, so TCP slows the peer down.
     async fn share_of_budget(&self, body_bytes: usize) -> Result<tokio::sync::OwnedSemaphorePermit, LinkError> {
-        let cost = u32::try_from(body_bytes + FRAME_COST_BYTES).map_err(|_| LinkError::Protocol("a frame is too long"))?;
+        let cost =
+            u32::try_from(body_bytes + FRAME_COST_BYTES).map_err(|_| LinkError::Protocol("a frame is too long"))?;
         if let Ok(permit) = Arc::clone(&self.budget).try_acquire_many_owned(cost) {
             return Ok(permit);
         }

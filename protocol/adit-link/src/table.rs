@@ -114,7 +114,11 @@ impl Table {
         let ours = odd == (self.side == Side::Dialler);
         if ours {
             let opened = self.next.is_none_or(|next| number < next);
-            return if opened { Ok(Place::Late) } else { Err(LinkError::Protocol("a conversation that nobody opened")) };
+            return if opened {
+                Ok(Place::Late)
+            } else {
+                Err(LinkError::Protocol("a conversation that nobody opened"))
+            };
         }
         if number <= self.newest_theirs {
             return Ok(Place::Late);

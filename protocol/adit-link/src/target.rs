@@ -87,12 +87,7 @@ fn parse_port(port: Option<&str>, text: &str) -> Result<u16, TargetError> {
     port.parse().ok().filter(|port| *port != 0).ok_or_else(|| TargetError::Port(text.to_owned()))
 }
 
-fn address(
-    host: &str,
-    port: u16,
-    text: &str,
-    interface: &dyn Fn(&str) -> Option<u32>,
-) -> Result<Target, TargetError> {
+fn address(host: &str, port: u16, text: &str, interface: &dyn Fn(&str) -> Option<u32>) -> Result<Target, TargetError> {
     let (ip, zone) = host.split_once('%').map_or((host, None), |(ip, zone)| (ip, Some(zone)));
     let ip: Ipv6Addr = ip.parse().map_err(|_| TargetError::Malformed(text.to_owned()))?;
     let scope = match zone {

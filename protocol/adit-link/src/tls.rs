@@ -63,7 +63,8 @@ impl Credentials {
     }
 
     fn client(&self, door: Door, expected: PublicKey) -> ClientConfig {
-        let pin = Arc::new(Pin { expected: spki(&expected), algorithms: self.provider.signature_verification_algorithms });
+        let pin =
+            Arc::new(Pin { expected: spki(&expected), algorithms: self.provider.signature_verification_algorithms });
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3 suites")
@@ -96,10 +97,7 @@ impl Credentials {
 /// TLS 1.3 alone, the hybrid exchange alone: all peers are ours, so there is nothing to downgrade to.
 fn provider() -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
+        cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
         kx_groups: vec![kx_group::X25519MLKEM768],
         ..default_provider()
     }
@@ -319,10 +317,9 @@ impl TlsError {
         if error.get_ref().is_some_and(|inner| inner.is::<TooManyBytes>()) {
             return Self::TooManyBytes;
         }
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Broken(error),
-        }
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        let closed = matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe);
+        if closed { Self::Closed } else { Self::Broken(error) }
     }
 
     fn of_tls(error: &rustls::Error) -> Self {
@@ -331,6 +328,7 @@ impl TlsError {
         {
             return Self::UnexpectedKey(*key);
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "what is not a refusal of ours is shown as it is")]
         match error {
             rustls::Error::AlertReceived(AlertDescription::CertificateUnknown | AlertDescription::AccessDenied) => {
                 Self::NotPaired

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! TLS clients and servers straight on rustls, free to offer what adit never offers.
+//! TLS clients straight on rustls, free to offer what adit never offers.
 
-use super::server;
+use crate::common::server;
 use adit_link::Identity;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resumption};
@@ -17,23 +17,28 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// What a client offers; starts from what adit offers.
 #[derive(Clone)]
-pub struct Offer {
-    pub provider: CryptoProvider,
-    pub alpn: Vec<Vec<u8>>,
-    pub key: Key,
-    pub resumption: Option<Resumption>,
+pub(crate) struct Offer {
+    pub(crate) provider: CryptoProvider,
+    pub(crate) alpn: Vec<Vec<u8>>,
+    pub(crate) key: Key,
+    pub(crate) resumption: Option<Resumption>,
 }
 
 /// How the client shows its key.
 #[derive(Clone)]
-pub enum Key {
+pub(crate) enum Key {
     None,
     Raw(Identity),
     X509(Identity),
+    /// One key shown, another one's signature.
+    Borrowed {
+        shown: Identity,
+        signing: Identity,
+    },
 }
 
 impl Offer {
-    pub fn like_adit(identity: &Identity) -> Self {
+    pub(crate) fn like_adit(identity: &Identity) -> Self {
         Self {
             provider: CryptoProvider { kx_groups: vec![kx_group::X25519MLKEM768], ..default_provider() },
             alpn: vec![b"adit/1".to_vec()],
@@ -42,7 +47,7 @@ impl Offer {
         }
     }
 
-    pub fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
@@ -50,9 +55,8 @@ impl Offer {
             .with_custom_certificate_verifier(Arc::new(Anyone { raw: !matches!(self.key, Key::X509(_)) }));
         let mut config = match &self.key {
             Key::None => builder.with_client_cert_resolver(Arc::new(NoKey)),
-            Key::Raw(identity) => builder.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
-                Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki(identity))], signing_key(identity))),
-            ))),
+            Key::Raw(identity) => builder.with_client_cert_resolver(raw_key(identity, identity)),
+            Key::Borrowed { shown, signing } => builder.with_client_cert_resolver(raw_key(shown, signing)),
             Key::X509(identity) => builder.with_client_cert_resolver(Arc::new(X509(Arc::new(CertifiedKey::new(
                 vec![CertificateDer::from(x509(identity))],
                 signing_key(identity),
@@ -67,12 +71,12 @@ impl Offer {
     }
 
     /// The handshake, and whatever the server says to it: in TLS 1.3 a refusal of the client's key comes afterwards.
-    pub async fn connect(&self, to: std::net::SocketAddrV6) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, to: std::net::SocketAddrV6) -> std::io::Result<TlsStream<TcpStream>> {
         connect(self.config(), to).await
     }
 
     /// Whether the server lets this client in: its Greeting arrives.
-    pub async fn gets_in(&self, to: std::net::SocketAddrV6) -> Result<(), String> {
+    pub(crate) async fn gets_in(&self, to: std::net::SocketAddrV6) -> Result<(), String> {
         let mut stream = self.connect(to).await.map_err(|error| error.to_string())?;
         let mut byte = [0];
         match stream.read(&mut byte).await {
@@ -83,7 +87,7 @@ impl Offer {
     }
 }
 
-pub async fn connect(
+pub(crate) async fn connect(
     config: Arc<ClientConfig>,
     to: std::net::SocketAddrV6,
 ) -> std::io::Result<TlsStream<TcpStream>> {
@@ -92,20 +96,24 @@ pub async fn connect(
 }
 
 /// The first bytes that a client sends: a whole ClientHello.
-pub fn client_hello(offer: &Offer) -> Vec<u8> {
-    let mut connection =
-        ClientConnection::new(offer.config(), ServerName::try_from("box.invalid").unwrap()).unwrap();
+pub(crate) fn client_hello(offer: &Offer) -> Vec<u8> {
+    let mut connection = ClientConnection::new(offer.config(), ServerName::try_from("box.invalid").unwrap()).unwrap();
     let mut hello = Vec::new();
     connection.write_tls(&mut hello).unwrap();
     hello
 }
 
 /// A client that is let in and then writes what it likes.
-pub async fn vandal(identity: &Identity, to: std::net::SocketAddrV6, bytes: &[u8]) -> TlsStream<TcpStream> {
+pub(crate) async fn vandal(identity: &Identity, to: std::net::SocketAddrV6, bytes: &[u8]) -> TlsStream<TcpStream> {
     let mut stream = Offer::like_adit(identity).connect(to).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
     stream
+}
+
+fn raw_key(shown: &Identity, signing: &Identity) -> Arc<AlwaysResolvesClientRawPublicKeys> {
+    let key = CertifiedKey::new(vec![CertificateDer::from(spki(shown))], signing_key(signing));
+    Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(key)))
 }
 
 fn signing_key(identity: &Identity) -> Arc<dyn rustls::sign::SigningKey> {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Conversations over real TLS on `[::1]`: both ways whoever dialled, whole frames, refusals, ends, back-pressure.
 
-mod common;
-
+use crate::common::{TEST, client, pair_of_links, server, soon};
 use adit_link::limits::IN_BYTES_MAX;
 use adit_link::{Door, LinkError};
 use adit_wire::backup::METHOD_REC;
@@ -10,7 +9,6 @@ use adit_wire::frame::{FLAG_END, Kind};
 use adit_wire::health::{Poll, Same};
 use adit_wire::link::CONVERSATIONS_MAX;
 use adit_wire::refusal::Code;
-use common::{TEST, client, pair_of_links, server, soon};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::time::{Duration, timeout};
 
@@ -58,7 +56,8 @@ async fn the_first_frame_leaves_without_waiting_for_the_greeting() {
 async fn the_longest_record_arrives_whole_and_a_longer_one_stays_here() {
     let (dialled, accepted, _listener) = pair_of_links().await;
     let sending = dialled.open().unwrap();
-    let record: Vec<u8> = (0..adit_wire::frame::RECORD_BODY_BYTES_MAX).map(|at| (at % 251) as u8).collect();
+    let record: Vec<u8> =
+        (0..adit_wire::frame::RECORD_BODY_BYTES_MAX).map(|at| u8::try_from(at % 251).unwrap()).collect();
     let (head, tail) = record.split_at(8);
     sending.send_parts(REC, 0, &[head, tail]).await.unwrap();
     let (frame, receiving) = soon(accepted.link.incoming()).await.unwrap();
