@@ -220,8 +220,7 @@ impl Run {
         let page_stores = Filter::new(&plan.page_stores)?;
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let sealers = if plan.sealers == 0 { cores } else { plan.sealers };
-        let sealer =
-            Sealer::new(keys, run_key.clone(), Padding::Padme).map_err(|error| RunError::Seal(error.into()))?;
+        let sealer = Sealer::new(keys, run_key.clone(), Padding::Padme).map_err(|error| RunError::Seal(error.into()))?;
         let prefetch = Prefetch::new(plan.skip_caches);
         let flight = Flight::new(plan.level);
         let queues = Queues::new();
@@ -261,7 +260,13 @@ struct Frame<'r> {
 }
 
 impl Frame<'_> {
-    fn scan(&self, known: Known, page_stores: Filter, work: PipeEnd, walk: &mut Walk<'_>) -> Result<Outcome, RunError> {
+    fn scan(
+        &self,
+        known: Known,
+        page_stores: Filter,
+        work: PipeEnd,
+        walk: &mut Walk<'_>,
+    ) -> Result<Outcome, RunError> {
         let seed = self.keys.seed();
         let Known { state, pending, missing, ask } = known;
         let lost: HashSet<u64> = missing.iter().map(short).collect();
