@@ -45,8 +45,10 @@ part_tools() {
     cargo nextest --version | head -1
 }
 part_net-tools() {
-    need ip iproute2 unshare util-linux
-    [ "$(id -u)" = 0 ] || unshare --user --map-root-user --net true || die "network namespaces need root here"
+    need ip iproute2 tc iproute2
+    [ "$(id -u)" = 0 ] || die "network namespaces need root: run 'sudo --preserve-env=PATH make test-services'"
+    ip netns add "adit-check-$$" || die "this machine lets not even root make a network namespace"
+    ip netns del "adit-check-$$"
 }
 part_format() { cargo fmt --all --check; }
 part_lints() { cargo clippy --quiet --workspace --all-targets -- -D warnings; }

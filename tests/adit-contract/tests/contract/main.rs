@@ -6,6 +6,7 @@
 
 mod budgets;
 mod carried;
+mod demo;
 mod interrupted;
 mod main_job;
 mod netns;

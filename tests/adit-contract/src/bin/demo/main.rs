@@ -2,6 +2,7 @@
 //! `make demo`: the main job on this machine, told as it happens. A box on [::1], a source, a real directory; two
 //! backups, a verification without a key, one flipped byte, a poll of the health, and a recovery from nothing but the
 //! recovery file and the printed sheet. It needs no root, sends nothing off this machine and leaves nothing running.
+//! Arguments: the directory to save, and where the demo keeps its files; both may be left out.
 #![expect(clippy::print_stdout, reason = "the demo talks to a person")]
 
 mod compare;
@@ -14,8 +15,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stage::stop_on_signals();
-    let told = std::env::args_os().nth(1).map(PathBuf::from);
-    match story::tell(told) {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (data, place) = (arguments.next(), arguments.next());
+    match story::tell(data, place) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("\nthe demo stopped: {error:#}");

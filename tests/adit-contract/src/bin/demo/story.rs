@@ -24,14 +24,14 @@ const EXIT_DAMAGED: i32 = 7;
 /// The source's name on the box.
 const NAME: &str = "demo";
 
-/// Tells the whole story. `told` is the directory to save, when a person named one.
-pub(crate) fn tell(told: Option<PathBuf>) -> Result<()> {
+/// Tells the whole story. `told` is the directory to save and `place` where the files go, when a person named them.
+pub(crate) fn tell(told: Option<PathBuf>, place: Option<PathBuf>) -> Result<()> {
     let data = match told {
         Some(dir) => fs::canonicalize(&dir).with_context(|| format!("find {}", dir.display()))?,
         None => candidate()?,
     };
     let start = Instant::now();
-    let mut stage = Stage::new(place()?)?;
+    let mut stage = Stage::new(place.map_or_else(place_default, Ok)?)?;
     let (files, bytes) = extent(&data);
     say("adit, the main job on one machine. Nothing leaves [::1], nothing needs root.");
     say(&format!("saving  {}: {} files, {}", data.display(), count(files), size(bytes)));
@@ -49,7 +49,7 @@ pub(crate) fn tell(told: Option<PathBuf>) -> Result<()> {
     close(&stage, start, [&first, &second], &comparison, memory)
 }
 
-fn place() -> Result<PathBuf> {
+fn place_default() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("find this program")?;
     let target = exe.ancestors().nth(2).context("this program lies in target/PROFILE")?;
     Ok(target.join("demo"))
