@@ -164,6 +164,9 @@ pub trait Message<'a>: Serialize + Deserialize<'a> {
         if !rest.is_empty() && Self::TRAILING == Trailing::Refused {
             return Err(MessageError::Trailing(Self::KIND, rest.len()));
         }
+        if !is_shortest(&message, body.len().saturating_sub(rest.len()), body) {
+            return Err(MessageError::Malformed(Self::KIND));
+        }
         message.check()?;
         Ok(message)
     }
@@ -174,6 +177,43 @@ pub trait Message<'a>: Serialize + Deserialize<'a> {
     /// When a rule is broken.
     fn check(&self) -> Result<(), MessageError> {
         Ok(())
+    }
+}
+
+/// Whether the first `used` bytes of `body` are what encoding `message` gives. postcard reads numbers that are padded with
+/// empty groups; one meaning with two encodings would let hashes and comparisons of bytes go wrong.
+fn is_shortest<T: Serialize>(message: &T, used: usize, body: &[u8]) -> bool {
+    let Some(expected) = body.get(..used) else {
+        return false;
+    };
+    postcard::serialize_with_flavor(message, Compare { expected }).unwrap_or(false)
+}
+
+/// Takes encoded bytes and compares them with what is expected.
+struct Compare<'a> {
+    expected: &'a [u8],
+}
+
+impl postcard::ser_flavors::Flavor for Compare<'_> {
+    type Output = bool;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.expected.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.expected = rest;
+                Ok(())
+            }
+            _ => Err(postcard::Error::DeserializeBadEncoding),
+        }
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.expected = self.expected.strip_prefix(bytes).ok_or(postcard::Error::DeserializeBadEncoding)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.expected.is_empty())
     }
 }
 

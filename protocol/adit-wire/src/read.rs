@@ -97,7 +97,8 @@ pub struct Fetch<'a> {
 }
 message!(Fetch<'a>, Read, 5, 1, Refused, |m| m.ids.is_whole() && m.ids.count() <= FETCH_IDS_MAX);
 
-/// Ends the answer to FETCH.
+/// Ends the answer to FETCH. Both lists together name at most [`FETCH_IDS_MAX`] ids: the first ones, when data of nodes
+/// was asked for and more is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched<'a> {
     /// Records sent, key records included.
@@ -108,4 +109,6 @@ pub struct Fetched<'a> {
     /// Ids whose stored bytes are damaged.
     pub damaged: Ids<'a>,
 }
-message!(Fetched<'a>, Read, 7, 1, Skipped, |m| m.absent.is_whole() && m.damaged.is_whole());
+message!(Fetched<'a>, Read, 7, 1, Skipped, |m| m.absent.is_whole()
+    && m.damaged.is_whole()
+    && m.absent.count().saturating_add(m.damaged.count()) <= FETCH_IDS_MAX);
