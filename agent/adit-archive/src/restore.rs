@@ -5,7 +5,23 @@
 //! zeros; nothing is ever written outside the target. Works against a connection, a local store or a test's memory:
 //! whatever answers [`Fetcher`].
 
-use crate::entry::Entry;
+mod adopt;
+mod diff;
+mod drill;
+mod files;
+mod keyring;
+mod line;
+mod place;
+mod reader;
+mod run;
+
+pub use adopt::{AdoptError, adopt_state};
+pub use diff::Difference;
+pub use drill::{DrillReport, drill};
+pub use keyring::Keyring;
+pub use reader::{ReadError, TreeReader};
+pub use run::{RestoreError, restore};
+
 use adit_wire::ids::Id;
 use adit_wire::read::Scope;
 use std::path::PathBuf;
@@ -53,6 +69,14 @@ pub struct Target {
     pub writers: usize,
 }
 
+impl Target {
+    /// All of a snapshot below this directory.
+    #[must_use]
+    pub const fn all(to: PathBuf) -> Self {
+        Self { to, paths: Vec::new(), numeric_owners: false, writers: 0 }
+    }
+}
+
 /// Why a path did not come back whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -64,8 +88,16 @@ pub enum Fault {
     System(i32),
     /// The snapshot itself says that the file could not be saved whole.
     SavedInPart,
-    /// Needs root here: a device, an owner, a protected attribute.
+    /// Only root could make it here: a device, a protected attribute.
     NeedsRoot,
+}
+
+impl Fault {
+    /// Whether content that the snapshot has is not there now.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged | Self::Exists | Self::System(_))
+    }
 }
 
 /// What came back.
@@ -83,9 +115,9 @@ pub struct Report {
     pub records: u64,
     /// Paths that are not there or not right, with the reason.
     pub faults: Vec<(Vec<u8>, Fault)>,
-    /// Notes that concern many paths, such as owners that only root can set: how often.
+    /// Paths whose owner only root could have set.
     pub owners_not_set: u64,
 }
 
-/// Called for entries of a tree; answers whether to go on.
-pub type Visit<'a> = dyn FnMut(&Entry) -> bool + 'a;
+#[cfg(test)]
+mod tests;
