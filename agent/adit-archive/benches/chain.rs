@@ -4,8 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a measurement's output is its purpose")]
 
 use adit_archive::cut::{CHUNK_BYTES_AVG, Cutter};
-use adit_archive::keys::{Kdf, Protection, RecoveryKey, SourceKeys};
-use adit_archive::run_key::{RunKey, Suite, open_uncertified};
+use adit_archive::keys::SourceKeys;
+use adit_archive::run_key::{RunKey, Suite};
 use adit_archive::seal::{Content, Kind, Opener, Padding, Sealer};
 use adit_wire::record::Record;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -22,41 +22,6 @@ fn main() {
             measure(name, &data, level);
         }
     }
-    keys();
-}
-
-/// What is done once for a run, or once for a recovery file.
-fn keys() {
-    let mut fill = filler(1);
-    let recovery = RecoveryKey::generate(&mut fill);
-    let keys = SourceKeys::generate(&mut fill);
-    let run_key = RunKey::generate(Suite::Aes256Gcm, &mut fill);
-    let recipients = [recovery.public().recipient("paper")];
-    let record = run_key.key_record(&keys, &recipients, &mut fill).expect("one recipient");
-    println!("keys");
-    let time = |what: &str, time: Duration| println!("  {what:<32}{:>9} µs", time.as_micros());
-    time(
-        "wrap for one recipient and sign",
-        best(|| {
-            black_box(run_key.key_record(&keys, &recipients, &mut fill).expect("one recipient"));
-        }),
-    );
-    time(
-        "check signature and unwrap",
-        best(|| {
-            black_box(
-                open_uncertified(&record, &keys.source(), &keys.signing().public(), &recovery).expect("it is ours"),
-            );
-        }),
-    );
-    time("set up a cutter", best(|| drop(black_box(Cutter::new(&keys.seed().cut_key())))));
-    time(
-        "seal a recovery file, 256 MiB",
-        best(|| {
-            let protection = Protection::Passphrase("correct horse", Kdf::DEFAULT);
-            drop(black_box(recovery.to_file_text(protection, &mut filler(2)).expect("within limits")));
-        }),
-    );
 }
 
 fn measure(name: &str, data: &[u8], level: i32) {

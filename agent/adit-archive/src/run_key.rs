@@ -161,12 +161,18 @@ pub fn check_key_record<'a>(
     signing_key: &PublicKey,
 ) -> Result<KeyRecord<'a>, OpenKeyError> {
     let record = Record::parse(record)?;
+    if record.header.class == Class::Key {
+        let (_, body, signature) = KeyRecord::read(record.body)?;
+        if !verify(signing_key, PREFIX_KEY, &[body], &signature) {
+            return Err(OpenKeyError::Signature);
+        }
+    }
+    fields_of(&record, source)
+}
+
+fn fields_of<'a>(record: &Record<'a>, source: &SourceId) -> Result<KeyRecord<'a>, OpenKeyError> {
     if record.header.class != Class::Key {
         return Err(OpenKeyError::Class(record.header.class));
-    }
-    let (_, body, signature) = KeyRecord::read(record.body)?;
-    if !verify(signing_key, PREFIX_KEY, &[body], &signature) {
-        return Err(OpenKeyError::Signature);
     }
     let (fields, ..) = KeyRecord::read(record.body)?;
     if fields.source == *source { Ok(fields) } else { Err(OpenKeyError::OtherSource(fields.source)) }
@@ -195,11 +201,29 @@ pub fn open_uncertified(
     signing_key: &PublicKey,
     recipient: &RecoveryKey,
 ) -> Result<Opened, OpenKeyError> {
-    let fields = check_key_record(record, source, signing_key)?;
+    unwrap(&check_key_record(record, source, signing_key)?, recipient)
+}
+
+/// The same for a record of an older epoch, whose signing key went with the machine that was replaced: not the signature
+/// but the certified seed vouches. That is enough: ids are keyed by the seed, so that nothing made without it fits an id
+/// of the history, whoever wrapped the run's key.
+///
+/// # Errors
+/// Why nothing in the record may be trusted; [`OpenKeyError::Epoch`] for a record that is not older.
+pub fn open_by_seed(record: &[u8], certified: &Certified, recipient: &RecoveryKey) -> Result<Opened, OpenKeyError> {
+    let fields = fields_of(&Record::parse(record)?, &certified.source())?;
+    if fields.epoch >= certified.epoch() {
+        return Err(OpenKeyError::Epoch { got: fields.epoch, expected: certified.epoch() });
+    }
+    let opened = unwrap(&fields, recipient)?;
+    if certified.vouches_for(&opened.seed) { Ok(opened) } else { Err(OpenKeyError::Seed) }
+}
+
+fn unwrap(fields: &KeyRecord<'_>, recipient: &RecoveryKey) -> Result<Opened, OpenKeyError> {
     let suite = Suite::from_byte(fields.suite).ok_or(OpenKeyError::Suite(fields.suite))?;
     let id = recipient.kem_public().recipient_id();
     let wrap = fields.wraps().find(|wrap| wrap.recipient == id).ok_or(OpenKeyError::NotForUs(id))?;
-    let info = wrap_info(source, &fields.key_id, &id);
+    let info = wrap_info(&fields.source, &fields.key_id, &id);
     let enc = Deserializable::from_bytes(wrap.enc).map_err(|_| OpenKeyError::Unwrap)?;
     let mut context =
         setup_receiver::<AesGcm256, HkdfSha256, XWing>(&OpModeR::Base, &recipient.kem_private(), &enc, &info)

@@ -10,7 +10,7 @@ use adit_archive::keys::{Certified, verify};
 use adit_link::Link;
 use adit_wire::ids::{Id, PublicKey, SourceId};
 use adit_wire::read::{List, Listed};
-use adit_wire::signed::{CERTIFICATE_BYTES_MAX, Certificate, PREFIX_SNAPSHOT, Snapshot};
+use adit_wire::signed::{PREFIX_SNAPSHOT, Snapshot};
 
 /// One snapshot of a list; its signature is not checked yet.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct Item {
 pub struct History {
     /// The source.
     pub source: SourceId,
-    /// Its certificates, newest first; empty for an uncertified source.
-    pub certificates: Vec<Vec<u8>>,
+    /// Its newest certificate; empty for an uncertified source.
+    pub certificate: Vec<u8>,
     /// The signing key that the box has registered.
     pub signing_key: PublicKey,
     /// Ascending by number.
@@ -47,12 +47,12 @@ pub struct History {
 /// # Errors
 /// When the link ends, the box refuses or the answer is malformed.
 pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
-    let mut history = History { source, certificates: Vec::new(), signing_key: PublicKey::ZERO, snapshots: Vec::new() };
+    let mut history = History { source, certificate: Vec::new(), signing_key: PublicKey::ZERO, snapshots: Vec::new() };
     loop {
         let after_seq = history.snapshots.last().map_or(0, |item| item.snapshot.seq);
         let frame = net::ask(link, &List { source, after_seq }).await?;
         let listed: Listed<'_> = net::read(&frame)?;
-        history.certificates = split_certificates(listed.certificate);
+        history.certificate = listed.certificate.to_vec();
         history.signing_key = listed.signing_key;
         let before = history.snapshots.len();
         for item in listed.snapshots.iter() {
@@ -74,29 +74,12 @@ pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
     }
 }
 
-/// Certificates back to back, newest first: each tells its own length.
-#[must_use]
-pub fn split_certificates(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    const NAME_LENGTH_AT: usize = 1 + 16 + 32 + 32 + 4;
-    let mut certificates = Vec::new();
-    while let Some(name_bytes) = bytes.get(NAME_LENGTH_AT) {
-        let end = NAME_LENGTH_AT + 1 + usize::from(*name_bytes) + 64;
-        let Some((one, rest)) = bytes.split_at_checked(end).filter(|_| end <= CERTIFICATE_BYTES_MAX) else { break };
-        if Certificate::read(one).is_err() {
-            break;
-        }
-        certificates.push(one.to_vec());
-        bytes = rest;
-    }
-    certificates
-}
-
 impl History {
-    /// The certificates that this recovery key signed for this source.
+    /// The certificate, if this recovery key signed it for this source.
     #[must_use]
-    pub fn certified(&self, recovery_signing_key: &PublicKey) -> Vec<Certified> {
-        let verified = self.certificates.iter().filter_map(|bytes| Certified::verify(bytes, recovery_signing_key).ok());
-        verified.filter(|certified| certified.source() == self.source).collect()
+    pub fn certified(&self, recovery_signing_key: &PublicKey) -> Option<Certified> {
+        let certified = Certified::verify(&self.certificate, recovery_signing_key).ok()?;
+        (certified.source() == self.source).then_some(certified)
     }
 
     /// The snapshot that a person names: `latest`, a number, or the first digits of its id.
@@ -191,7 +174,7 @@ mod tests {
     }
 
     fn history(keys: &SourceKeys, snapshots: Vec<Item>) -> History {
-        History { source: keys.source(), certificates: Vec::new(), signing_key: keys.signing().public(), snapshots }
+        History { source: keys.source(), certificate: Vec::new(), signing_key: keys.signing().public(), snapshots }
     }
 
     #[test]
@@ -227,18 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn certificates_lie_back_to_back() {
+    fn only_a_certificate_of_this_source_by_this_key_counts() {
         let recovery = RecoveryKey::generate(&mut fill_random);
-        let old = SourceKeys::generate(&mut fill_random);
-        let new = SourceKeys::adopt(old.source(), old.seed().clone(), 2, &mut fill_random);
-        let [first, second] = [(&new, "web1"), (&old, "a longer name")]
-            .map(|(keys, name)| recovery.certify(&keys.request(name).unwrap()).unwrap());
-        let both = [first.clone(), second.clone()].concat();
-        assert_eq!(split_certificates(&both), [first.clone(), second]);
-        assert_eq!(split_certificates(&both[..first.len() + 9]), [first]);
-        let mut history = history(&new, Vec::new());
-        history.certificates = split_certificates(&both);
-        let epochs: Vec<u32> = history.certified(&recovery.signing().public()).iter().map(Certified::epoch).collect();
-        assert_eq!(epochs, [2, 1]);
+        let [keys, other] = [(); 2].map(|()| SourceKeys::generate(&mut fill_random));
+        let mut history = history(&keys, Vec::new());
+        assert!(history.certified(&recovery.signing().public()).is_none());
+        history.certificate = recovery.certify(&other.request("web2").unwrap()).unwrap();
+        assert!(history.certified(&recovery.signing().public()).is_none());
+        history.certificate = recovery.certify(&keys.request("web1").unwrap()).unwrap();
+        assert_eq!(history.certified(&recovery.signing().public()).unwrap().name(), "web1");
+        assert!(history.certified(&other.signing().public()).is_none());
     }
 }

@@ -269,7 +269,7 @@ impl Work<'_> {
         let mut plan = self.job.plan.clone();
         let mut records = (0, 0);
         for _round in 0..=MISSING_ROUNDS {
-            let outcome = Run::start(&plan, &self.keys, key, known, &self.upload, progress)
+            let mut outcome = Run::start(&plan, &self.keys, key, known, &self.upload, progress)
                 .map_err(|error| self.run_failure(&error))?;
             records = (records.0 + outcome.counts.nodes, records.1 + outcome.counts.records);
             let (record, head, snapshot) = self.snapshot(&outcome, base, records);

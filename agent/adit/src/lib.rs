@@ -17,6 +17,7 @@ pub mod pin;
 pub mod progress;
 pub mod prompt;
 pub mod reading;
+pub mod recovering;
 pub mod receipts;
 pub mod recovery;
 pub mod source;

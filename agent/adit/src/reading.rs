@@ -29,45 +29,53 @@ pub async fn prove(link: &Link, recovery: &RecoveryKey, source: SourceId) -> Res
     net::read::<Proved>(&frame).map(drop)
 }
 
-/// The keys that may have signed this source's snapshots, by epoch, and what a person must hear about them.
+/// Who vouches for a source's snapshots, and what a person must hear about it.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// Certificates by the recovery key, newest first.
-    pub certified: Vec<Certified>,
-    /// Epoch and signing key.
-    pub keys: Vec<(u32, PublicKey)>,
-    /// Set when only the box says which key is the source's.
-    pub warning: Option<String>,
+    /// The certificate by the recovery key.
+    pub certified: Option<Certified>,
+    keys: Vec<(u32, PublicKey)>,
 }
 
 impl Trust {
-    /// What the recovery key vouches for.
+    /// What the recovery key vouches for; without a certificate only the box says which key is the source's.
     #[must_use]
     pub fn of(history: &History, recovery: &RecoveryKey) -> Self {
         let certified = history.certified(&recovery.signing().public());
-        if certified.is_empty() {
-            let epochs = history.snapshots.iter().map(|item| (item.snapshot.epoch, history.signing_key)).collect();
-            let warning = "warning: this source is not certified: only the box says which key wrote it; \
-                           `adit certify` on its request ends that";
-            return Self { certified, keys: epochs, warning: Some(warning.to_owned()) };
-        }
-        let keys = certified.iter().map(|certified| (certified.epoch(), certified.signing_key())).collect();
-        Self { certified, keys, warning: None }
+        let keys = match &certified {
+            Some(certified) => vec![(certified.epoch(), certified.signing_key())],
+            None => history.snapshots.iter().map(|item| (item.snapshot.epoch, history.signing_key)).collect(),
+        };
+        Self { certified, keys }
     }
 
-    /// Refuses a snapshot that nobody vouches for.
+    /// Judges a snapshot; answers a warning when only the box vouches for who wrote it. Content is safe even then where
+    /// there is a certificate: it names the seed, and no id fits content that was made without the seed.
     ///
     /// # Errors
-    /// When its signature does not lead to a certified key.
-    pub fn check(&self, history: &History, item: &Item) -> Result<(), Failure> {
-        if history.believes(item, &self.keys) {
-            return Ok(());
+    /// When its signature does not lead to a key that counts.
+    pub fn check(&self, history: &History, item: &Item) -> Result<Option<String>, Failure> {
+        let believed = history.believes(item, &self.keys);
+        match &self.certified {
+            Some(_) if believed => Ok(None),
+            Some(certified) if item.snapshot.epoch < certified.epoch() => Ok(Some(format!(
+                "warning: snapshot {} is older than the source's certificate (epoch {} before {}), and no newer snapshot \
+                 names it yet",
+                item.snapshot.seq,
+                item.snapshot.epoch,
+                certified.epoch()
+            ))),
+            None if believed => Ok(Some(
+                "warning: this source is not certified: only the box says which key wrote it; `adit certify` on its \
+                 request ends that"
+                    .to_owned(),
+            )),
+            Some(_) | None => Err(Failure::new(
+                Exit::Damaged,
+                format!("snapshot {} is not signed by a key that the recovery key certified", item.snapshot.seq),
+                "do not trust this copy: the box or somebody with access to it made it up",
+            )),
         }
-        Err(Failure::new(
-            Exit::Damaged,
-            format!("snapshot {} is not signed by a key that the recovery key certified", item.snapshot.seq),
-            "do not trust this copy: the box or somebody with access to it made it up, or the recovery key is of another source",
-        ))
     }
 }
 

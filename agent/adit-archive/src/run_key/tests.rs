@@ -201,3 +201,21 @@ fn checking_needs_no_secret() {
     let refused = check_key_record(&snapshot_in_place, &room.keys.source(), &key.public()).err();
     assert_eq!(refused, Some(OpenKeyError::Class(Class::Snapshot)));
 }
+
+/// After an adoption only the newest certificate is at hand; the seed that it names vouches for older runs.
+#[test]
+fn an_older_epoch_opens_by_its_seed_only() {
+    let room = room();
+    let adopted = SourceKeys::adopt(room.keys.source(), room.keys.seed().clone(), 2, &mut filler(4));
+    let certified = certify(&room.recovery, &adopted).expect("a good name");
+    let old = wrap(&room, &[&room.recovery]);
+    assert_eq!(open_key_record(&old, &certified, &room.recovery).err(), Some(OpenKeyError::Signature));
+    let opened = open_by_seed(&old, &certified, &room.recovery).expect("the certified seed");
+    assert_eq!((opened.epoch, opened.run_key), (1, room.run_key.clone()));
+    let reseeded = room.keys.rekey(1, &mut filler(5));
+    let recipients = [room.recovery.public().recipient("r")];
+    let foreign = room.run_key.key_record(&reseeded, &recipients, &mut filler(3)).expect("within limits");
+    assert_eq!(open_by_seed(&foreign, &certified, &room.recovery).err(), Some(OpenKeyError::Seed));
+    let refused = open_by_seed(&old, &room.certified, &room.recovery).err();
+    assert_eq!(refused, Some(OpenKeyError::Epoch { got: 1, expected: 1 }), "the own epoch needs its signature");
+}
