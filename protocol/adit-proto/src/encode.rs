@@ -14,7 +14,6 @@ const ROOM_BYTES: usize = 512;
 /// # Errors
 /// When it is longer than an ordinary frame carries, or breaks its own rule.
 pub fn body<'a, M: Message<'a>>(message: &M) -> Result<Vec<u8>, MessageError> {
-    message.check()?;
     let mut room = ROOM_BYTES;
     loop {
         let mut buffer = vec![0u8; room];
@@ -24,8 +23,8 @@ pub fn body<'a, M: Message<'a>>(message: &M) -> Result<Vec<u8>, MessageError> {
                 buffer.truncate(length);
                 return Ok(buffer);
             }
-            Err(error) if room >= BODY_BYTES_MAX => return Err(error),
-            Err(_) => room = room.saturating_mul(8).min(BODY_BYTES_MAX),
+            Err(MessageError::NoRoom(_)) if room < BODY_BYTES_MAX => room = room.saturating_mul(8).min(BODY_BYTES_MAX),
+            Err(error) => return Err(error),
         }
     }
 }

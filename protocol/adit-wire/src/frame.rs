@@ -149,8 +149,9 @@ pub trait Message<'a>: Serialize + Deserialize<'a> {
     /// Encodes the body into `buffer`; answers the part that was filled.
     ///
     /// # Errors
-    /// When the buffer is too small.
+    /// When a rule is broken, which the other side would refuse, or the buffer is too small.
     fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b mut [u8], MessageError> {
+        self.check()?;
         postcard::to_slice(self, buffer).map_err(|_| MessageError::NoRoom(Self::KIND))
     }
 

@@ -11,7 +11,7 @@ use adit_store::{FetchPlan, ReadError};
 use adit_wire::frame::{Kind, Message, Service};
 use adit_wire::ids::{Id, SourceId};
 use adit_wire::list::{Ids, Parts};
-use adit_wire::read::{Fetch, Fetched, List, Listed, Listing, METHOD_RECORD, Prove, Proved};
+use adit_wire::read::{FETCH_IDS_MAX, Fetch, Fetched, List, Listed, Listing, METHOD_RECORD, Prove, Proved};
 use adit_wire::refusal::Code;
 
 /// Bytes of one list of snapshots.
@@ -106,7 +106,8 @@ async fn fetch(caller: &Caller, asked: &Fetch<'_>, conversation: &Conversation) 
         records = records.saturating_add(u32::try_from(sent.len()).unwrap_or(u32::MAX));
         if end {
             send(conversation, &sent).await?;
-            let (absent, damaged) = (packed(&plan.absent), packed(&plan.damaged));
+            let damaged = packed(&plan.damaged, FETCH_IDS_MAX);
+            let absent = packed(&plan.absent, FETCH_IDS_MAX.saturating_sub(plan.damaged.len()));
             let ids = |packed| Ids::new(packed).unwrap_or_default();
             let fetched = Fetched { records, absent: ids(&absent), damaged: ids(&damaged) };
             return Ok(conversation.send(&fetched, true).await?);
@@ -153,8 +154,9 @@ fn next_part(store: &BoxStore, mut plan: FetchPlan) -> Part {
     Part { plan, sent, end, failed }
 }
 
-fn packed(ids: &[Id]) -> Vec<u8> {
-    ids.iter().flat_map(|id| id.0).collect()
+/// The first ids; FETCHED names no more than FETCH asks for.
+fn packed(ids: &[Id], count_max: usize) -> Vec<u8> {
+    ids.iter().take(count_max).flat_map(|id| id.0).collect()
 }
 
 fn refused(caller: &Caller, error: &ReadError) -> ServeError {

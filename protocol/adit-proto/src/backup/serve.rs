@@ -257,9 +257,7 @@ impl BoxSession {
     }
 
     fn on_have(&mut self, body: &[u8]) -> Result<BoxAction<'static>, Refusal> {
-        if !matches!(self.phase, Phase::Welcomed | Phase::Sending) {
-            return Err(Refusal::protocol("HAVE follows WELCOME and stops at COMMIT"));
-        }
+        self.expect(Phase::Sending, "HAVE follows OPEN and stops at COMMIT")?;
         let have = Have::decode(body)?;
         if have.ids.is_empty() {
             return Err(Refusal::protocol("HAVE names nothing"));

@@ -410,12 +410,12 @@ impl SourceSession {
         Some(rec)
     }
 
-    /// Asks which of at most 4,096 records the box has. May follow OPEN or WELCOME without waiting for earlier answers.
+    /// Asks which of at most 4,096 records the box has, after OPEN; without waiting for earlier answers.
     ///
     /// # Errors
     /// When it is not the turn for it or there are too many ids.
     pub fn have(&mut self, ids: &[Id]) -> Result<Outgoing, SourceError> {
-        if !matches!(self.phase, Phase::Welcomed | Phase::Sending) || ids.is_empty() || ids.len() > IDS_MAX {
+        if self.phase != Phase::Sending || ids.is_empty() || ids.len() > IDS_MAX {
             return Err(SourceError::Turn);
         }
         if self.haves.is_empty() {
