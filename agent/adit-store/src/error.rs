@@ -347,21 +347,21 @@ pub enum ReadError {
     /// More records than one answer may have.
     #[error("the request names more than {0} records")]
     TooMany(usize),
+    /// The session ended, or another one took its place.
+    #[error("the session has ended")]
+    Ended,
+    /// More ids than a source that lost its state needs to ask for.
+    #[error("too many questions in one session")]
+    AskedTooOften,
     /// The stored bytes do not verify.
     #[error("the stored bytes of {0} are damaged")]
     Damaged(Id),
     /// Something derived is damaged; it is rebuilt when the store is opened next.
     #[error("the index is damaged and is rebuilt at the next start")]
     Index,
-    /// The disk refused.
-    #[error("cannot read {what}")]
-    Disk {
-        /// What was being read.
-        what: String,
-        /// The disk's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    /// What was found damaged could not be noted.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 impl ReadError {
@@ -371,8 +371,53 @@ impl ReadError {
         match self {
             Self::UnknownSource(_) => Code::NotFound,
             Self::TooMany(_) => Code::Protocol,
-            Self::Damaged(_) | Self::Disk { .. } => Code::Damaged,
+            Self::Ended | Self::AskedTooOften => Code::Busy,
+            Self::Damaged(_) => Code::Damaged,
+            Self::Write(error) => error.code(),
             Self::Index => Code::Internal,
+        }
+    }
+}
+
+/// How a change to the disk failed: what follows depends on it.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// No space; the same call may succeed later.
+    Full,
+    /// A write or a directory operation failed.
+    Write(String, std::io::Error),
+    /// A flush failed: nothing since the last good one may be trusted.
+    Sync(String, std::io::Error),
+}
+
+impl Fault {
+    pub(crate) fn write(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| {
+            if error.kind() == std::io::ErrorKind::StorageFull { Self::Full } else { Self::Write(what, error) }
+        }
+    }
+
+    pub(crate) fn sync(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Sync(what, error)
+    }
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full => Self::DiskFull,
+            Fault::Write(what, source) | Fault::Sync(what, source) => Self::Disk { what, source },
+        }
+    }
+}
+
+impl From<Fault> for CreateError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full => Self::Disk { what: "the new store".to_owned(), source: std::io::ErrorKind::StorageFull.into() },
+            Fault::Write(what, source) | Fault::Sync(what, source) => Self::Disk { what, source },
         }
     }
 }

@@ -7,14 +7,26 @@
 //! holds a key: nothing here can open a record.
 #![forbid(unsafe_code)]
 
+mod bytes;
+mod commit;
 pub mod disk;
 mod error;
+mod index;
+mod ledger;
+mod read;
+mod recover;
+mod segment;
+mod session;
 mod store;
+mod superblock;
 mod types;
+mod verify;
 
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
-pub use store::{FetchPlan, Store, Verification};
+pub use read::FetchPlan;
+pub use store::Store;
+pub use verify::Verification;
 pub use types::{
     Access, Appended, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId, SnapshotEntry,
     Source, Status, Step, VerifyReport,

@@ -185,6 +185,12 @@ impl<'a> Record<'a> {
     /// # Errors
     /// The first rule that the bytes break.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let record = Self::split(bytes)?;
+        record.check()?;
+        Ok(record)
+    }
+
+    fn split(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let (head, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(RecordError::Truncated)?;
         let header = Header::from_bytes(head)?;
         if header.bytes() != bytes.len() {
@@ -196,16 +202,22 @@ impl<'a> Record<'a> {
         let (node_refs, rest) = split(rest, usize::from(header.node_refs))?;
         let (data_refs, rest) = split(rest, usize::from(header.data_refs))?;
         let (body, hash) = rest.split_last_chunk::<HASH_BYTES>().ok_or(RecordError::Truncated)?;
-        let record = Self {
+        Ok(Self {
             header,
             node_refs: Ids::new(node_refs).ok_or(RecordError::Truncated)?,
             data_refs: Ids::new(data_refs).ok_or(RecordError::Truncated)?,
             body,
             hash: RecordHash(*hash),
             bytes,
-        };
-        record.check()?;
-        Ok(record)
+        })
+    }
+
+    /// Splits bytes that [`Record::parse`] took before, without hashing them again.
+    ///
+    /// # Errors
+    /// When the bytes do not even split.
+    pub fn assume_checked(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        Self::split(bytes)
     }
 
     fn check(&self) -> Result<(), RecordError> {

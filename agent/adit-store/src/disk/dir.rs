@@ -145,6 +145,10 @@ impl Disk for DirDisk {
         std::fs::create_dir_all(self.path(dir))
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        std::fs::remove_dir(self.path(dir))
+    }
+
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         File::open(self.path(dir))?.sync_all()
     }

@@ -9,7 +9,7 @@ mod dir;
 mod sim;
 
 pub use dir::DirDisk;
-pub use sim::{PowerCut, SimDisk};
+pub use sim::{Faults, Image, PowerCut, SimDisk};
 
 use std::fmt;
 use std::io;
@@ -42,7 +42,7 @@ pub enum Sharing {
 
 /// Files by path, relative to the store's directory, with `/` between parts. Errors are [`io::Error`]s:
 /// [`io::ErrorKind::NotFound`] and [`io::ErrorKind::StorageFull`] are told apart by callers.
-pub trait Disk: Send + fmt::Debug {
+pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
     ///
     /// # Errors
@@ -112,6 +112,12 @@ pub trait Disk: Send + fmt::Debug {
     /// The disk's answer.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
 
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The disk's answer.
+    fn remove_dir(&self, dir: &str) -> io::Result<()>;
+
     /// Makes the names in a directory durable; `""` is the store's own directory.
     ///
     /// # Errors
@@ -124,7 +130,8 @@ pub trait Disk: Send + fmt::Debug {
     /// The disk's answer.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
 
-    /// Keeps other processes out until this disk is dropped. `path` is an existing file.
+    /// Keeps other processes out until this disk is dropped. `path` is an existing file or
+    /// directory.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process is in.

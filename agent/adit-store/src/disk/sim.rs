@@ -124,12 +124,15 @@ enum NameChange {
     Unlink { path: String, inode: u64 },
     Rename { from: String, to: String, inode: u64 },
     Dir { path: String },
+    NoDir { path: String },
 }
 
 impl NameChange {
     fn touches(&self, dir: &str) -> bool {
         match self {
-            Self::Link { path, .. } | Self::Unlink { path, .. } | Self::Dir { path } => parent(path) == dir,
+            Self::Link { path, .. } | Self::Unlink { path, .. } | Self::Dir { path } | Self::NoDir { path } => {
+                parent(path) == dir
+            }
             Self::Rename { from, to, .. } => parent(from) == dir || parent(to) == dir,
         }
     }
@@ -152,6 +155,10 @@ impl NameChange {
             }
             Self::Dir { path } => {
                 dirs.insert(path.clone());
+            }
+            // What lost its directory is lost too, as on a real disk after its repair.
+            Self::NoDir { path } => {
+                dirs.remove(path);
             }
         }
     }
@@ -294,12 +301,13 @@ impl SimDisk {
 impl Image {
     fn power_cut(&self, rng: &mut Rng, how: Option<PowerCut>) -> Self {
         let mut after = Self { next_inode: self.next_inode, ..Self::default() };
-        let how = how.unwrap_or(match rng.below(8) {
+        let drawn = match rng.below(8) {
             0 => PowerCut::Lost,
             1 => PowerCut::Kept,
             2..=4 => PowerCut::Blocks,
             _ => PowerCut::Sectors,
-        });
+        };
+        let how = how.unwrap_or(drawn);
         after.durable_names = self.durable_names.clone();
         after.durable_dirs = self.durable_dirs.clone();
         for change in &self.name_changes {
@@ -312,6 +320,8 @@ impl Image {
                 change.apply(&mut after.durable_names, &mut after.durable_dirs);
             }
         }
+        let dirs = &after.durable_dirs;
+        after.durable_names.retain(|path, _| parent(path).is_empty() || dirs.contains(parent(path)));
         for number in after.durable_names.values() {
             if let Some(inode) = self.inodes.get(number) {
                 let content = inode.power_cut(rng, how);
@@ -541,6 +551,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.count();
+        let image = &state.image;
+        if image.names.keys().chain(&image.dirs).any(|path| parent(path) == dir) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if !image.dirs.contains(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.name_change(NameChange::NoDir { path: dir.to_owned() });
+        state.tell();
+        Ok(())
+    }
+
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let mut state = self.state();
         state.count();
@@ -564,7 +589,7 @@ impl Disk for SimDisk {
 
     fn lock(&self, path: &str, _sharing: Sharing) -> io::Result<()> {
         let mut state = self.state();
-        if !state.image.names.contains_key(path) {
+        if !state.image.names.contains_key(path) && !state.image.dirs.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
         if std::mem::replace(&mut state.locked, true) {

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Verification without a key: every byte is read, every hash computed, both ledger copies and superblocks compared. What
+//! is damaged is set aside: promises that rest on it count as incomplete, and the source is asked for it again.
+
+use crate::bytes::{PAGE, PAGE_U64};
+use crate::disk::{FileId, Mode, read_exact, read_file};
+use crate::error::{ReadError, WriteError};
+use crate::index::tag;
+use crate::ledger::{Entry, QuarantineEntry};
+use crate::segment::{Footer, Found, SegmentHeader, TRAILER_BYTES, Walk};
+use crate::store::Store;
+use crate::superblock::{NAMES, Superblock};
+use crate::types::{Event, Moment, Step, VerifyReport};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Places reported one by one; more are only counted by not being clean.
+const PLACES_MAX: usize = 1_000;
+
+/// A verification of everything, done in steps.
+#[derive(Debug)]
+pub struct Verification {
+    waiting: VecDeque<u32>,
+    current: Option<Current>,
+    done: u64,
+    total: u64,
+    started: bool,
+    report: VerifyReport,
+    /// Damage found in this step.
+    found: Vec<(u32, u64, u64)>,
+}
+
+/// The segment that is being read.
+#[derive(Debug)]
+struct Current {
+    segment: u32,
+    file: FileId,
+    at: u64,
+    end: u64,
+    /// `None` when the footer is damaged: then records are checked by themselves only.
+    footer: Option<Footer>,
+    next: usize,
+}
+
+impl Store {
+    /// Starts a verification of everything.
+    #[must_use]
+    pub fn verification(&self) -> Verification {
+        let total = self.state.segments.iter().map(|(number, state)| {
+            let open = self.open.iter().flatten().find(|segment| segment.number() == *number);
+            let sealed = state.sealed.as_ref().map_or(0, |sealed| sealed.length);
+            open.map_or(sealed, |segment| segment.end())
+        });
+        Verification {
+            waiting: self.state.segments.keys().copied().collect(),
+            current: None,
+            done: 0,
+            total: total.sum(),
+            started: false,
+            report: VerifyReport::default(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Sets aside what reads found damaged.
+    pub(crate) fn settle_suspects(&mut self, now: Moment) -> Result<(), WriteError> {
+        let suspects = std::mem::take(&mut *self.suspects.borrow_mut());
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let mut ranges = Vec::new();
+        let scanned = self.index.for_locs(&*self.disk, &mut |_, loc| {
+            if suspects.contains(&(loc.segment, loc.offset)) {
+                ranges.push((loc.segment, loc.offset, loc.offset + record_span(loc.length)));
+            }
+        });
+        scanned.map_err(|_| self.index_damaged())?;
+        ranges.sort_unstable();
+        ranges.dedup();
+        self.set_aside(&ranges, now)
+    }
+
+    /// Notes damaged ranges in the ledger and in the index.
+    pub(crate) fn set_aside(&mut self, ranges: &[(u32, u64, u64)], now: Moment) -> Result<(), WriteError> {
+        let fresh: Vec<_> = ranges.iter().filter(|range| !self.is_known(range)).copied().collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<Entry> = fresh
+            .iter()
+            .map(|(segment, from, to)| {
+                Entry::Quarantine(QuarantineEntry { segment: *segment, from: *from, to: *to, promised: true })
+            })
+            .collect();
+        for entries in entries.chunks(256) {
+            if self.read_only.is_none() {
+                self.note(now, entries)?;
+            } else {
+                let (block, hash) = self.ledger.head();
+                entries.iter().for_each(|entry| self.state.apply(block, hash, entry));
+            }
+        }
+        let mut numbers = Vec::new();
+        let mut records = vec![0; fresh.len()];
+        let scanned = self.index.for_locs(&*self.disk, &mut |number, loc| {
+            let within = |(segment, from, to): &(u32, u64, u64)| {
+                *segment == loc.segment && (*from..*to).contains(&loc.offset)
+            };
+            if let Some(place) = fresh.iter().position(within) {
+                numbers.push(number);
+                records[place] += 1;
+            }
+        });
+        let disk = Arc::clone(&self.disk);
+        scanned.and_then(|()| self.index.set_bad(&*disk, &numbers)).map_err(|_| self.index_damaged())?;
+        for ((segment, from, to), records) in fresh.into_iter().zip(records) {
+            self.events.push(Event::Quarantined { segment, from, to, records, promised: true });
+        }
+        Ok(())
+    }
+
+    /// Whether a range was set aside before.
+    fn is_known(&self, (segment, from, to): &(u32, u64, u64)) -> bool {
+        let ranges = self.state.quarantine.iter();
+        ranges.into_iter().any(|known| known.segment == *segment && known.from <= *from && *to <= known.to)
+    }
+
+    /// A sealed segment's footer and where it begins, if it is what its SEAL says.
+    pub(crate) fn read_footer(&self, segment: u32, file: FileId) -> Option<(Footer, u64)> {
+        let sealed = self.state.segments.get(&segment)?.sealed.as_ref()?;
+        let mut trailer = [0; TRAILER_BYTES];
+        read_exact(&*self.disk, file, sealed.length.checked_sub(TRAILER_BYTES as u64)?, &mut trailer).ok()?;
+        let offset = Footer::locate(&trailer, sealed.length)?;
+        let mut header = [0; PAGE];
+        read_exact(&*self.disk, file, 0, &mut header).ok()?;
+        let mut bytes = vec![0; crate::bytes::memory(sealed.length - offset)];
+        read_exact(&*self.disk, file, offset, &mut bytes).ok()?;
+        let footer = Footer::from_bytes(&bytes, &header, &sealed.footer_hash)?;
+        Some((footer, offset))
+    }
+}
+
+/// Bytes from a record's envelope to the next.
+const fn record_span(length: u32) -> u64 {
+    crate::bytes::align(crate::segment::ENVELOPE_BYTES as u64 + length as u64, crate::segment::UNIT)
+}
+
+impl Verification {
+    /// Reads about `max_bytes` more. Damage found is set aside at once; a store that may not write notes it in memory.
+    ///
+    /// # Errors
+    /// When the disk fails in a way that is not damage.
+    pub fn step(&mut self, store: &mut Store, max_bytes: u64, now: Moment) -> Result<Step, ReadError> {
+        if !self.started {
+            self.started = true;
+            if store.read_only.is_none() {
+                store.sync(now).map_err(ReadError::Write)?;
+            }
+        }
+        let until = self.done.saturating_add(max_bytes.max(1));
+        while self.done < until {
+            if self.current.is_none() {
+                let Some(segment) = self.waiting.pop_front() else { return self.finish(store, now) };
+                self.start(store, segment);
+                continue;
+            }
+            self.read(store, until)?;
+        }
+        self.settle(store, now)?;
+        Ok(Step::Working { done: self.done, total: self.total.max(self.done) })
+    }
+
+    fn settle(&mut self, store: &mut Store, now: Moment) -> Result<(), ReadError> {
+        let found = std::mem::take(&mut self.found);
+        self.report.damaged_ranges.extend(&found);
+        store.set_aside(&found, now).map_err(ReadError::Write)
+    }
+
+    fn place(&mut self, what: String) {
+        if self.report.damaged_places.len() < PLACES_MAX {
+            self.report.damaged_places.push(what);
+        }
+    }
+
+    fn start(&mut self, store: &Store, segment: u32) {
+        // Collection may have removed it meanwhile.
+        let Some(state) = store.state.segments.get(&segment) else { return };
+        let path = crate::segment::path(state.class, segment);
+        let open = store.open.iter().flatten().find(|open| open.number() == segment);
+        if open.is_none() && state.sealed.is_none() && state.promised_end == 0 {
+            let scanned = store.tails.iter().find(|tail| tail.segment == segment);
+            if scanned.is_none_or(|tail| tail.footer.entries.is_empty()) {
+                return;
+            }
+        }
+        let Ok(file) = store.disk.open(&path, Mode::Read) else {
+            if !store.is_known(&(segment, 0, 1)) {
+                self.place(format!("{path} is missing"));
+                let end = state.sealed.as_ref().map_or(state.promised_end, |sealed| sealed.length);
+                self.found.push((segment, 0, end));
+            }
+            return;
+        };
+        let mut header = [0; PAGE];
+        let right = read_exact(&*store.disk, file, 0, &mut header).is_ok()
+            && SegmentHeader::from_page(&header).is_some_and(|header| {
+                (header.number, header.class, header.store) == (segment, state.class, store.superblock.id)
+            });
+        if !right && !store.is_known(&(segment, 0, PAGE_U64)) {
+            self.place(format!("{path}: the header is damaged"));
+        }
+        self.report.segments += 1;
+        self.done += PAGE_U64;
+        self.report.bytes += PAGE_U64;
+        let tail = store.tails.iter().find(|tail| tail.segment == segment);
+        let (footer, end) = if let Some(open) = open {
+            (Some(open.footer().clone()), open.durable())
+        } else if let Some(tail) = tail {
+            (Some(tail.footer.clone()), tail.end)
+        } else {
+            let length = state.sealed.as_ref().map_or(0, |sealed| sealed.length);
+            match store.read_footer(segment, file) {
+                Some((footer, offset)) => {
+                    self.done += length - offset;
+                    self.report.bytes += length - offset;
+                    (Some(footer), offset)
+                }
+                None => {
+                    if !store.is_known(&(segment, 0, 1)) {
+                        self.place(format!("{path}: the footer is damaged"));
+                    }
+                    (None, length)
+                }
+            }
+        };
+        self.current = Some(Current { segment, file, at: PAGE_U64, end, footer, next: 0 });
+    }
+
+    /// Reads the current segment up to `until` bytes in all, or to its end.
+    fn read(&mut self, store: &mut Store, until: u64) -> Result<(), ReadError> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        let disk = Arc::clone(&store.disk);
+        let key = store.superblock.store_key;
+        let mut walk = Walk::new(&*disk, current.file, &key, current.segment, current.at, current.end);
+        while self.done < until {
+            let Some(item) = walk.next() else {
+                disk.close(current.file);
+                return Ok(());
+            };
+            let (offset, end) = (item.offset, item.end);
+            let stray = match item.found {
+                Found::Record { envelope, record, clean } => {
+                    self.report.records += 1;
+                    self.check_listed(&mut current, offset, &record);
+                    let source = store.state.source(envelope.source).map(|state| state.source.id);
+                    let tag = source.map(|source| tag(&key, &source, &record.header.id));
+                    let known = tag.map_or(Ok(None), |tag| store.index.find(&*disk, &tag));
+                    if !matches!(known, Ok(Some(_))) {
+                        self.place(format!("segment {:08x}: the index misses the record at {offset}", current.segment));
+                        // The index is rebuilt at the next start; what is stored is fine.
+                        let error = store.index_damaged();
+                        log::error!("{error}");
+                    }
+                    !clean
+                }
+                Found::Pad { clean } | Found::Mark { clean, .. } => !clean,
+                Found::Bad { zero } => {
+                    self.bad(store, &mut current, offset, end, zero);
+                    false
+                }
+            };
+            if stray {
+                self.place(format!("segment {:08x}: stray bytes before {end}", current.segment));
+            }
+            current.at = end;
+            self.done += end - offset;
+            self.report.bytes += end - offset;
+        }
+        self.current = Some(current);
+        Ok(())
+    }
+
+    fn check_listed(&mut self, current: &mut Current, offset: u64, record: &adit_wire::record::Record<'_>) {
+        let Some(footer) = &current.footer else { return };
+        let listed = footer.entries.get(current.next).is_some_and(|entry| {
+            entry.offset == offset && entry.hash == record.hash && entry.id == record.header.id
+        });
+        if listed {
+            current.next += 1;
+        } else {
+            let what = format!("segment {:08x}: the record at {offset} is not what its footer lists", current.segment);
+            self.place(what);
+        }
+    }
+
+    fn bad(&mut self, store: &Store, current: &mut Current, from: u64, to: u64, zero: bool) {
+        let entries = current.footer.as_ref().map_or(&[][..], |footer| &footer.entries);
+        let lost = entries[current.next.min(entries.len())..].iter().take_while(|entry| entry.offset < to).count();
+        current.next += lost;
+        // A segment that was cut ends with zeros up to its footer.
+        let gap = zero && to == current.end && to - from < PAGE_U64 && lost == 0;
+        // Without a footer, what follows the last record is the footer itself, and was reported.
+        let footer = current.footer.is_none() && to == current.end;
+        if !gap && !footer && !store.is_known(&(current.segment, from, to)) {
+            self.found.push((current.segment, from, to));
+        }
+    }
+
+    fn finish(&mut self, store: &mut Store, now: Moment) -> Result<Step, ReadError> {
+        self.settle(store, now)?;
+        let mut places = Vec::new();
+        for (blocks, damage) in [store.ledger.verify(&*store.disk), store.ledger.verify_older(&*store.disk)] {
+            self.report.ledger_blocks += blocks;
+            places.extend(damage);
+        }
+        for name in NAMES {
+            let page = read_file(&*store.disk, name).ok();
+            let same = page.is_some_and(|page| Superblock::from_page(&page).as_ref() == Ok(&store.superblock));
+            if !same {
+                places.push(format!("superblock {name} is damaged"));
+            }
+        }
+        places.into_iter().for_each(|what| self.place(what));
+        self.report.damaged_records = store.index.damaged();
+        self.report.incomplete_snapshots = store
+            .state
+            .sources
+            .iter()
+            .flat_map(|state| state.snapshots.iter().map(move |snapshot| (state.source.id, snapshot)))
+            .filter(|(source, snapshot)| !store.is_snapshot_complete(source, snapshot))
+            .map(|(source, snapshot)| (source, snapshot.seq))
+            .collect();
+        Ok(Step::Finished(std::mem::take(&mut self.report)))
+    }
+}
