@@ -90,6 +90,8 @@ pub(crate) struct Metered<IO> {
     meter: Arc<Meter>,
     /// Bytes that may still be read; `None` once the handshake is done.
     allowance: Option<usize>,
+    /// The allowance was used up, and whoever reads was told once.
+    spent: bool,
     /// Read from the socket and not yet taken: `buffer[at..end]`, `at <= end <= buffer.len()`.
     buffer: Box<[u8]>,
     at: usize,
@@ -99,7 +101,7 @@ pub(crate) struct Metered<IO> {
 impl<IO> Metered<IO> {
     /// Wraps a fresh socket; only `allowance` bytes can be read before [`Metered::established`].
     pub(crate) fn new(io: IO, meter: Arc<Meter>, allowance: usize) -> Self {
-        Self { io, meter, allowance: Some(allowance), buffer: Box::default(), at: 0, end: 0 }
+        Self { io, meter, allowance: Some(allowance), spent: false, buffer: Box::default(), at: 0, end: 0 }
     }
 
     /// The handshake is done: reads are unlimited and large from now on.
@@ -119,7 +121,14 @@ impl<IO: AsyncRead + Unpin> Metered<IO> {
         let mut bytes = [0; HANDSHAKE_READ_BYTES];
         let wish = allowance.min(out.remaining()).min(HANDSHAKE_READ_BYTES);
         if wish == 0 {
-            return Poll::Ready(Err(io::Error::other(TooManyBytes)));
+            // The handshake's last flight may have come with records right behind it. Then rustls is content with what it
+            // has, and "nothing more now" ends the handshake; asked again it is still waiting, and that is too much.
+            if self.spent {
+                return Poll::Ready(Err(io::Error::other(TooManyBytes)));
+            }
+            self.spent = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let mut part = ReadBuf::new(&mut bytes[..wish]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;

@@ -279,6 +279,19 @@ async fn a_handshake_has_8_kib() {
     assert!(matches!(&events[..], [Event::Failed { why, .. }] if why.contains("more than 8192 bytes")), "{events:?}");
 }
 
+/// A source does not wait: its first records may lie in the socket when the listener reads the handshake's last flight.
+#[tokio::test]
+async fn records_right_behind_the_handshake_are_let_in() {
+    let mut listener = listen(TestGate::with(&[client().public_key()]), Limits::default()).await;
+    for _ in 0..4 {
+        let link = dial_as(&client(), &listener, Door::Main).await.unwrap();
+        let sending = link.open().unwrap();
+        sending.send_parts(REC, FLAG_END, &[&[7; 2 << 20]]).await.unwrap();
+        let accepted = soon(listener.accept()).await.unwrap().link;
+        assert_eq!(soon(accepted.incoming()).await.unwrap().0.body.len(), 2 << 20);
+    }
+}
+
 #[tokio::test]
 async fn garbage_instead_of_tls_is_an_event() {
     let listener = listen(TestGate::with(&[client().public_key()]), one_network()).await;
