@@ -81,13 +81,17 @@ part_peers() { bash tests/adit-bench/peers.sh restic borg; }
 part_rustic() { bash tests/adit-bench/peers.sh rustic; }
 part_deb() { bash images/packages/build-deb.sh; }
 
-fuzz_all() { # SECONDS
+part_fuzz() {
+    rustc +nightly --version >/dev/null 2>&1 || die "fuzzing needs a nightly toolchain: rustup toolchain install nightly"
     cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --root target/tools cargo-fuzz
-    for target in $(cargo +nightly fuzz list --fuzz-dir protocol/fuzz); do
-        cargo +nightly fuzz run --fuzz-dir protocol/fuzz "$target" -- -max_total_time="$1" -rss_limit_mb=512 -verbosity=0
+    local dir=$PWD/target/fuzz
+    for name in $(cargo +nightly fuzz list --fuzz-dir protocol/fuzz); do
+        mkdir -p "$dir/corpus/$name" "$dir/artifacts/$name"
+        cargo +nightly fuzz run --fuzz-dir protocol/fuzz --target-dir "$dir" "$name" "$dir/corpus/$name" -- \
+            -max_total_time="${SECONDS_EACH:-60}" -rss_limit_mb=512 -verbosity=0 -artifact_prefix="$dir/artifacts/$name/"
+        echo "fuzz: $name stood ${SECONDS_EACH:-60} s"
     done
 }
-part_fuzz() { fuzz_all "${SECONDS_EACH:-60}"; }
 
 started=$SECONDS
 times=()
