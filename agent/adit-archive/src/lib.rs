@@ -34,3 +34,6 @@ pub mod state;
 pub mod tree;
 
 mod walk;
+
+#[cfg(test)]
+mod fixture;
