@@ -46,6 +46,9 @@ pub enum DialError {
     /// Nothing comes back.
     #[error("no answer: a firewall drops the packets, or the machine is off")]
     TimedOut,
+    /// A firewall says no.
+    #[error("a firewall on the way, or on this machine, refuses the connection")]
+    Filtered,
     /// Connects, then nothing.
     #[error(
         "connects, then stalls: a hop on the way drops large packets without a word (path MTU), or the program hangs"
@@ -92,7 +95,7 @@ impl DialError {
             Self::NoGlobalIpv6 | Self::Local(_) => 2,
             Self::NoRoute => 3,
             Self::TimedOut => 4,
-            Self::Refused => 5,
+            Self::Filtered | Self::Refused => 5,
             Self::Stalled | Self::Closed => 6,
             Self::NotAdit(_) => 7,
             Self::WrongKey { .. } => 8,
@@ -306,6 +309,8 @@ fn explain_connect(error: &io::Error, no_global: bool) -> DialError {
     )]
     match error.kind() {
         ErrorKind::ConnectionRefused => DialError::Refused,
+        // ICMPv6 "administratively prohibited" arrives as EACCES, a local rule as EPERM.
+        ErrorKind::PermissionDenied => DialError::Filtered,
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable if no_global => {
             DialError::NoGlobalIpv6
         }
@@ -443,6 +448,7 @@ mod tests {
         assert_eq!(of(ErrorKind::NetworkUnreachable, false), DialError::NoRoute);
         assert_eq!(of(ErrorKind::HostUnreachable, false), DialError::NoRoute);
         assert_eq!(of(ErrorKind::TimedOut, false), DialError::TimedOut);
+        assert_eq!(of(ErrorKind::PermissionDenied, false), DialError::Filtered);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub const MSS_BYTES: u32 = 1_220;
 /// The peer takes none of our bytes for this long: the link ends. Longer than adit-wire's `DEAD_AFTER_S`, because a box
 /// that waits for its disk still sends PING but reads nothing.
 pub const STALLED_AFTER: Duration = Duration::from_secs(120);
-/// A frame that has begun must be complete after this time: 2 MiB at 60 kbit/s.
+/// A header that has begun, and a body, must be complete after this time: 2 MiB at 60 kbit/s.
 pub const FRAME_WITHIN: Duration = Duration::from_secs(300);
 /// How long [`crate::Conversation::recv`] waits unless told otherwise: longer than a full scan before the first record.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);

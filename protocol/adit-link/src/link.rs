@@ -301,7 +301,7 @@ impl Link {
         }
     }
 
-    /// Waits for the peer's Greeting. Sending need not wait for it: the first frames may leave with our own.
+    /// Waits for the peer's Greeting; at the pairing door nobody greets. Sending need not wait for it: the first frames may leave with our own.
     ///
     /// # Errors
     /// When the link ends before; [`LinkError::NotPaired`] above all.
@@ -328,7 +328,7 @@ impl Link {
     }
 
     /// The next conversation that the peer opens, with its first frame. `None` when the link has ended and all that came
-    /// before its end was taken.
+    /// before its end was taken. An owner that serves nothing still takes and drops them, so that the peer is told.
     pub async fn incoming(&self) -> Option<(Frame, Conversation)> {
         let mut incoming = self.incoming.lock().await;
         let opened = tokio::select! {

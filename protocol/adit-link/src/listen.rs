@@ -28,6 +28,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Events kept for the owner; older ones are only counted.
 const EVENTS_MAX: usize = 256;
+/// Log lines a minute; a flood at the door is no flood in the log.
+const LOG_LINES_MAX: u64 = 30;
 /// Pause after the kernel had no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -115,15 +117,37 @@ pub struct DoorCounts {
     pub events_lost: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
     counts: DoorCounts,
     events: VecDeque<Event>,
+    /// Events of this minute, logged or not.
+    minute_began: Instant,
+    minute_events: u64,
 }
 
 impl Log {
+    fn new(now: Instant) -> Self {
+        Self { counts: DoorCounts::default(), events: VecDeque::new(), minute_began: now, minute_events: 0 }
+    }
+
+    /// Whether an event of now gets its own line.
+    fn gets_a_line(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.minute_began) >= Duration::from_secs(60) {
+            let unsaid = self.minute_events.saturating_sub(LOG_LINES_MAX);
+            if unsaid > 0 {
+                log::info!("{unsaid} more events at the door");
+            }
+            (self.minute_began, self.minute_events) = (now, 0);
+        }
+        self.minute_events += 1;
+        self.minute_events <= LOG_LINES_MAX
+    }
+
     fn note(&mut self, event: Event) {
-        log::info!("{event}");
+        if self.gets_a_line(Instant::now()) {
+            log::info!("{event}");
+        }
         *match &event {
             Event::UnknownKey { .. } => &mut self.counts.unknown_keys,
             Event::DoorShut { .. } => &mut self.counts.doors_shut,
@@ -229,7 +253,7 @@ impl Listener {
             slots: Slots::default(),
             gate,
             about: Mutex::new(about),
-            log: Mutex::default(),
+            log: Mutex::new(Log::new(Instant::now())),
             pace: Mutex::new(Pace { next: Instant::now() }),
         });
         let (hand_over, finished) = mpsc::channel(limits.handshakes.max(1));
@@ -379,9 +403,18 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 0, 1, 2, 3]);
     }
 
-    #[test]
-    fn events_are_bounded_and_the_rest_is_counted() {
-        let mut log = Log::default();
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_at_the_door_is_no_flood_in_the_log() {
+        let mut log = Log::new(Instant::now());
+        let lines = (0..10_000).filter(|_| log.gets_a_line(Instant::now())).count();
+        assert_eq!(lines as u64, LOG_LINES_MAX);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(log.gets_a_line(Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn events_are_bounded_and_the_rest_is_counted() {
+        let mut log = Log::new(Instant::now());
         for _ in 0..EVENTS_MAX + 5 {
             log.note(Event::Accept { why: "no descriptor".to_owned() });
         }

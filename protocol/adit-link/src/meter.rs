@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 /// Bytes of one read from the socket. rustls asks for 4 KiB at a time, which alone would cost a system call each.
-const READ_BYTES: usize = 128 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// Bytes of one read during the handshake.
 const HANDSHAKE_READ_BYTES: usize = 2 << 10;
 

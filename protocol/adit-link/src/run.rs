@@ -423,3 +423,6 @@ fn checked_address_record(peer: &PublicKey, record: &[u8]) -> Vec<u8> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

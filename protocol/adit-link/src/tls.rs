@@ -452,3 +452,6 @@ async fn let_the_alert_arrive<IO: AsyncRead + AsyncWrite + Unpin>(mut io: Metere
     // Whether it came to its end or not: the socket closes now.
     drop(timeout(ALERT_WITHIN, drained).await);
 }
+
+#[cfg(test)]
+mod tests;
