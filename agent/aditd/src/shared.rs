@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::event::{Event, Events};
 use crate::files::{self, FileError};
 use crate::links::{LinkId, Links, Takeover};
-use crate::peers::{Peer, PeerName, PeerTable};
+use crate::peers::{Fingerprint, Peer, PeerName, PeerTable};
 use crate::state::State;
 use crate::store_thread::StoreHandle;
 use adit_health::Reporter;
@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     /// One redemption at a time.
     pub(crate) pairing: tokio::sync::Mutex<()>,
     peers: RwLock<Arc<PeerTable>>,
+    peers_seen: Mutex<Fingerprint>,
     links: Mutex<Links>,
     heard: Mutex<BTreeMap<PublicKey, u64>>,
     listening: Mutex<Option<std::net::SocketAddrV6>>,
@@ -115,6 +116,7 @@ impl Shared {
             recoveries: tokio::sync::Semaphore::new(crate::agent::recoveries_max()),
             pairing: tokio::sync::Mutex::new(()),
             peers: RwLock::default(),
+            peers_seen: Mutex::default(),
             links: Mutex::default(),
             heard: Mutex::new(heard),
             listening: Mutex::default(),
@@ -141,6 +143,8 @@ impl Shared {
     /// Reads the peer files again and cuts the connections of keys that are peers no more or have another role.
     pub(crate) fn reload_peers(&self) -> Result<(), FileError> {
         let Some(state) = &self.state else { return Ok(()) };
+        // Taken before the files are read: a change in between is seen by the next look.
+        *lock(&self.peers_seen) = state.peers().fingerprint()?;
         let (table, errors) = state.peers().load()?;
         for error in errors {
             self.events.record(&Event::PeerFile { why: crate::report::chain(&error) });
@@ -158,6 +162,12 @@ impl Shared {
         };
         self.links().cut_unless(same_role, Code::NotAllowed);
         Ok(())
+    }
+
+    /// Whether the peer files differ from what was read last.
+    pub(crate) fn peers_differ(&self) -> Result<bool, FileError> {
+        let Some(state) = &self.state else { return Ok(false) };
+        Ok(*lock(&self.peers_seen) != state.peers().fingerprint()?)
     }
 
     /// Registers a peer or changes it, durably.

@@ -28,29 +28,17 @@ const GOOD_LINK: Duration = Duration::from_secs(60);
 
 /// Reads the peer files again when they change; starts and stops dialling.
 pub(crate) async fn peers(shared: Arc<Shared>, every: Duration) {
-    let Some(state) = &shared.state else { return };
-    let dir = state.peers();
-    let mut seen = dir.fingerprint().unwrap_or_default();
     let mut dials: BTreeMap<PublicKey, (Peer, CancellationToken)> = BTreeMap::new();
     let mut tick = tokio::time::interval(every);
     loop {
         keep_dialling(&shared, &mut dials);
         tick.tick().await;
-        let now = match dir.fingerprint() {
-            Ok(now) => now,
-            Err(error) => {
-                shared.events.record(&Event::Trouble { what: crate::report::chain(&error) });
-                continue;
-            }
-        };
-        if now == seen {
-            continue;
-        }
-        match shared.reload_peers() {
-            Ok(()) => {
-                seen = now;
-                shared.register_sources().await;
-            }
+        match shared
+            .peers_differ()
+            .and_then(|differ| if differ { shared.reload_peers().map(|()| true) } else { Ok(false) })
+        {
+            Ok(false) => {}
+            Ok(true) => shared.register_sources().await,
             Err(error) => shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
         }
     }

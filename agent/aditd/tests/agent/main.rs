@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The agent as its peers meet it: a real agent on [::1], real links, real files; only the people are scripted.
+
+mod backup;
+mod commands;
+mod hostile;
+mod lab;
+mod monitor;
+mod pairing;
+mod peers;
+mod recover;
+mod roles;
+mod sealed;
