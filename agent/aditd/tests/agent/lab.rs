@@ -157,7 +157,8 @@ impl PairFailed {
     pub(crate) fn code(&self) -> Option<Code> {
         match self {
             Self::Code(code) => Some(*code),
-            Self::Dial(_) | Self::Other(_) => None,
+            Self::Dial(_) => None,
+            Self::Other(text) => panic!("{text}"),
         }
     }
 }

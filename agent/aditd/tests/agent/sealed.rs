@@ -68,7 +68,9 @@ impl<'a> Sealer<'a> {
         data.sort_unstable();
         let refs = [nodes, data].concat();
         let mut hasher = blake3::Hasher::new();
-        refs.iter().for_each(|id| drop(hasher.update(&id.0)));
+        for id in &refs {
+            hasher.update(&id.0);
+        }
         let id = Id(*hasher.update(body).finalize().as_bytes());
         let count = |refs: &[Id]| u16::try_from(refs.len()).expect("few");
         let header = Header {
