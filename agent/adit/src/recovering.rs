@@ -50,8 +50,9 @@ pub async fn knock(way: &Way, recovery: &RecoveryKey) -> Result<(Link, StoreId, 
     let recovered: Recovered<'_> = net::read(&frame)?;
     let mut found = Vec::new();
     for source in recovered.sources.iter() {
-        let source = source
-            .map_err(|_| Failure::new(Exit::Refused, "the box's list of sources is malformed", "update both programs"))?;
+        let source = source.map_err(|_| {
+            Failure::new(Exit::Refused, "the box's list of sources is malformed", "update both programs")
+        })?;
         found.push(Found {
             source: source.source,
             name: source.name.to_owned(),

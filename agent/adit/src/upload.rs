@@ -152,6 +152,7 @@ impl Upload {
             haves: VecDeque::new(),
             commit: None,
             commit_sent: false,
+            committed: false,
             traffic: Traffic::default(),
             welcomed: Some(welcomed),
         };
@@ -278,6 +279,8 @@ struct Task {
     haves: VecDeque<(Vec<Id>, blocking::SyncSender<Vec<bool>>)>,
     commit: Option<CommitOrder>,
     commit_sent: bool,
+    /// The promise was given; only the leave-taking is left.
+    committed: bool,
     traffic: Traffic,
     welcomed: Option<oneshot::Sender<WelcomeInfo>>,
 }
@@ -375,7 +378,8 @@ impl Task {
     async fn step(&mut self, conversation: &Conversation) -> Result<(), End> {
         let may_take = self.slot.is_none() && self.commit.is_none();
         tokio::select! {
-            frame = conversation.recv() => {
+
+            frame = conversation.recv(), if !self.committed => {
                 let frame = frame?.ok_or(LinkError::Cut)?;
                 match self.session.on_frame(frame.kind, &frame.body)? {
                     Some(event) => self.on_event(event),
@@ -497,7 +501,11 @@ impl Task {
                 Ok(())
             }
             SourceEvent::Missing { ids, .. } => self.answer(Answer::Missing(ids)),
-            SourceEvent::Committed(receipt) => self.answer(Answer::Committed(receipt)),
+            SourceEvent::Committed(receipt) => {
+                // The box ended the conversation with it: there is nothing more to hear.
+                self.committed = true;
+                self.answer(Answer::Committed(receipt))
+            }
             SourceEvent::Refused { code, detail, .. } => match Code::from_number(code) {
                 Some(Code::Stopping | Code::Busy) => Err(End::Lost(LinkError::Goodbye(Code::from_number(code)))),
                 _ => Err(End::Failed(Failure::refused(code, &detail))),

@@ -50,9 +50,8 @@ fn a_directory_that_is_not_set_up() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("none");
     let state = state.to_str().unwrap();
-    let expected = format!(
-        "adit: {state} is not set up\n  next: run `adit --state {state} init --recipient FILE.pub` first\n"
-    );
+    let expected =
+        format!("adit: {state} is not set up\n  next: run `adit --state {state} init --recipient FILE.pub` first\n");
     for command in [&["backup", "/etc"][..], &["status"], &["sheet"], &["request"], &["snapshots"]] {
         check(&[&["--state", state][..], command].concat(), 3, &expected);
     }
