@@ -5,13 +5,7 @@
 //! lost packet, a cut cable and a dishonest peer can be tried in a simulation, millions of times. It never opens a socket
 //! or file, reads a clock or draws a random number: time comes as milliseconds, cryptography as a function.
 //!
-//! The crate builds three ways; all three are checked:
-//!
-//! ```text
-//! cargo check -p adit-wire -p adit-proto
-//! cargo check -p adit-wire -p adit-proto --features adit-proto/log
-//! cargo check -p adit-wire -p adit-proto --features adit-proto/defmt
-//! ```
+//! The crate builds three ways: plain, with `log`, with `defmt`; `make no-std` proves all three.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
