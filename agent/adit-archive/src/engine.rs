@@ -336,3 +336,6 @@ fn now_s() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     u64::try_from(now.tv_sec).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

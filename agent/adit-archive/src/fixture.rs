@@ -278,7 +278,11 @@ impl Machine {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        Plan { level: crate::engine::Level::Fixed(1), ..Plan::new(vec![self.data()], self.state_dir.clone()) }
+        let mut plan = Plan::new(vec![self.data()], self.state_dir.clone());
+        plan.level = crate::engine::Level::Fixed(1);
+        // Two runs within a second would else have the same info record.
+        plan.about.run = self.runs.to_string();
+        plan
     }
 
     pub(crate) fn settled(&self) -> Settled {
