@@ -6,6 +6,7 @@
 //! they can't. It never serves anything and never needs root for its own sake.
 #![forbid(unsafe_code)]
 
+pub mod bring;
 pub mod cli;
 pub mod exit;
 pub mod failure;

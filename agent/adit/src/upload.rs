@@ -378,7 +378,6 @@ impl Task {
     async fn step(&mut self, conversation: &Conversation) -> Result<(), End> {
         let may_take = self.slot.is_none() && self.commit.is_none();
         tokio::select! {
-
             frame = conversation.recv(), if !self.committed => {
                 let frame = frame?.ok_or(LinkError::Cut)?;
                 match self.session.on_frame(frame.kind, &frame.body)? {
@@ -413,6 +412,7 @@ impl Task {
     async fn go_on(&mut self, welcome: &WelcomeInfo, conversation: &Conversation) -> Result<(), End> {
         let newest = welcome.newest.as_ref().map(|newest| newest.head);
         if let Some(commit) = self.commit.take_if(|commit| newest == Some(commit.head)) {
+            self.committed = true;
             let _ignored = commit.reply.send(Answer::Committed(Vec::new()));
             return Ok(());
         }

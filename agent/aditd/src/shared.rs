@@ -281,7 +281,8 @@ fn register_source(
     keys: crate::peers::SourceKeys,
 ) -> Result<(), adit_store::SourceError> {
     let certified = adit_wire::signed::Certificate::read(&keys.certificate).ok();
-    let epoch = certified.as_ref().map_or(0, |(certificate, ..)| certificate.epoch);
+    // Every source begins at 1; only a certificate says otherwise.
+    let epoch = certified.as_ref().map_or(1, |(certificate, ..)| certificate.epoch);
     let source = match store.source(&keys.source) {
         Some(known) if epoch <= known.epoch && known.name == name => return Ok(()),
         Some(known) if epoch <= known.epoch => adit_store::Source { name: name.to_owned(), ..known.clone() },

@@ -16,12 +16,16 @@ mod certificate;
 mod certify;
 mod check;
 mod doctor;
+mod drill;
 mod health;
 mod id;
 mod init;
 mod keygen;
+mod ls;
 mod pair;
+mod recover;
 mod request;
+mod restore;
 mod sheet;
 mod snapshots;
 mod status;
@@ -61,14 +65,22 @@ enum Command {
     Backup(backup::Backup),
     /// List the snapshots on the box.
     Snapshots(snapshots::Snapshots),
+    /// List the files of a snapshot.
+    Ls(ls::Ls),
+    /// Restore a snapshot, or a part of it.
+    Restore(restore::Restore),
     /// Let the box read and check everything it stores, without a key.
     Verify(verify::Verify),
+    /// Restore random files from the newest snapshot and compare them with the disk.
+    Drill(drill::Drill),
     /// Ask the box how it is.
     Health(health::Health),
     /// Show this source's own state: pairing, newest snapshot, last runs.
     Status(status::Status),
     /// Print the recovery sheet: keep it with the recovery words.
     Sheet(sheet::Sheet),
+    /// Restore on a machine that knows nothing but the recovery key and the sheet.
+    Recover(recover::Recover),
     /// Find out which hop on the way to the box fails, and what to do.
     Doctor(doctor::Doctor),
     /// Administer a box.
@@ -118,10 +130,14 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Id(command) => command.run(&state),
         Command::Backup(command) => command.run(&state),
         Command::Snapshots(command) => command.run(&state),
+        Command::Ls(command) => command.run(&state),
+        Command::Restore(command) => command.run(&state),
         Command::Verify(command) => command.run(&state),
+        Command::Drill(command) => command.run(&state),
         Command::Health(command) => command.run(&state),
         Command::Status(command) => command.run(&state),
         Command::Sheet(command) => command.run(&state),
+        Command::Recover(command) => command.run(&state),
         Command::Doctor(command) => command.run(&state),
         Command::Box(command) => command.run(&state),
         Command::Check(command) => command.run(),

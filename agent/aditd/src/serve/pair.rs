@@ -157,7 +157,8 @@ fn enter(
         (Some(epoch), _) => epoch,
         (None, Some(known)) if rejoins && known.signing_key != keys.signing_key => known.epoch.saturating_add(1),
         (None, Some(known)) => known.epoch,
-        (None, None) => 0,
+        // Every source begins at 1; only a certificate says otherwise.
+        (None, None) => 1,
     };
     let recovery_key = match known {
         Some(known) if keys.recovery_key.is_zero() => known.recovery_key,
