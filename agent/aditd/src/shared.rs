@@ -97,6 +97,7 @@ impl Shared {
         stop: CancellationToken,
     ) -> Self {
         let heard = state.as_ref().map(State::heard).unwrap_or_default();
+        let verified = Verified { last_s: state.as_ref().and_then(State::verified_s), ..Verified::default() };
         let mut number = [0u8; 8];
         // Without randomness the first report has number 0 again: a monitor asks once more than needed.
         let _no_randomness = aws_lc_rs::rand::fill(&mut number);
@@ -112,7 +113,7 @@ impl Shared {
             reporter: Mutex::new(Reporter::new(u64::from_le_bytes(number))),
             health_due: Notify::new(),
             health_ready: watch::channel(false).0,
-            verified: Mutex::default(),
+            verified: Mutex::new(verified),
             recoveries: tokio::sync::Semaphore::new(crate::agent::recoveries_max()),
             pairing: tokio::sync::Mutex::new(()),
             peers: RwLock::default(),

@@ -17,6 +17,7 @@ const IDENTITY: &str = "identity";
 const IDENTITY_HEAD: &str = "adit identity v1";
 const ADDRESS: &str = "address";
 const HEARD: &str = "heard";
+const VERIFIED: &str = "verified";
 const LISTENING: &str = "listening";
 const LOCK: &str = "lock";
 const PENDING: &str = "pairing";
@@ -197,6 +198,21 @@ impl State {
         files::apply(&files::replacing(&self.dir, HEARD, text.into_bytes()))
     }
 
+    /// When the whole store was last read through, seconds since 1970.
+    #[must_use]
+    pub fn verified_s(&self) -> Option<u64> {
+        let bytes = files::read(&self.dir.join(VERIFIED), 256).ok()?;
+        core::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+    }
+
+    /// Stores when the whole store was last read through.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_verified(&self, seconds: u64) -> Result<(), FileError> {
+        files::apply(&files::replacing(&self.dir, VERIFIED, format!("{seconds}\n").into_bytes()))
+    }
+
     /// The address on which the running agent listens, when the configuration leaves the port open.
     #[must_use]
     pub fn listening(&self) -> Option<std::net::SocketAddrV6> {
@@ -299,6 +315,9 @@ mod tests {
         let heard = BTreeMap::from([(PublicKey([3; 32]), 12)]);
         state.put_heard(&heard).expect("written");
         assert_eq!(state.heard(), heard);
+        assert_eq!(state.verified_s(), None);
+        state.put_verified(99).expect("written");
+        assert_eq!(state.verified_s(), Some(99));
         let pending = PendingPairing { maker: PublicKey([4; 32]), token: "adit1xyz".to_owned() };
         state.begin_pairing(&pending).expect("written");
         assert_eq!(state.pending_pairing(), Some(pending));

@@ -96,7 +96,11 @@ fn note(shared: &crate::shared::Shared, report: &VerifyReport) {
     if !report.is_clean() {
         shared.events.record(&Event::DamageFound { what });
     }
-    shared.verified().last_s = Some(clock::wall_s());
+    let now_s = clock::wall_s();
+    shared.verified().last_s = Some(now_s);
+    if let Some(Err(error)) = shared.state.as_ref().map(|state| state.put_verified(now_s)) {
+        shared.events.record(&Event::Trouble { what: crate::report::chain(&error) });
+    }
     shared.health_due.notify_one();
 }
 

@@ -33,7 +33,14 @@ pub(crate) struct Lab {
     pub(crate) events: Arc<Events>,
     what: As,
     stop: CancellationToken,
-    running: Option<tokio::task::JoinHandle<()>>,
+    running: Running,
+}
+
+/// The agent runs in this process, or as the program that people run.
+enum Running {
+    No,
+    Here(tokio::task::JoinHandle<()>),
+    Program(std::process::Child),
 }
 
 /// A free port of [::1]: taken and let go, so another program may take it in between, which a lab then shows by failing.
@@ -58,10 +65,56 @@ impl Lab {
             events: Arc::default(),
             what,
             stop: CancellationToken::new(),
-            running: None,
+            running: Running::No,
         };
         lab.restart().await;
         lab
+    }
+
+    /// A box that runs as a program of its own, so that it can be killed.
+    pub(crate) async fn start_program() -> Self {
+        let mut lab = Self::start(As::Box).await;
+        lab.stop().await;
+        lab.start_again_as_program(None).await;
+        lab
+    }
+
+    /// Starts the stopped box as a program and waits until it answers.
+    pub(crate) async fn start_again_as_program(&mut self, notify: Option<&Path>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aditd"));
+        command.arg("--config").arg(self.config_path()).stderr(std::process::Stdio::null());
+        if let Some(notify) = notify {
+            command.env("NOTIFY_SOCKET", notify);
+        }
+        self.running = Running::Program(command.spawn().expect("runs"));
+        let address = std::net::SocketAddr::V6(self.address);
+        until("the port answers", || std::net::TcpStream::connect(address).is_ok()).await;
+    }
+
+    /// Ends the program without a warning.
+    pub(crate) fn kill(&mut self) {
+        let Running::Program(mut child) = std::mem::replace(&mut self.running, Running::No) else {
+            panic!("only a program can be killed")
+        };
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+
+    /// The program's process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        let Running::Program(child) = &self.running else { panic!("no program runs") };
+        child.id()
+    }
+
+    /// Asks the program to stop; answers how it ended.
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
+        let Running::Program(mut child) = std::mem::replace(&mut self.running, Running::No) else {
+            panic!("no program runs")
+        };
+        let id = i32::try_from(child.id()).expect("a process id");
+        let process = rustix::process::Pid::from_raw(id).expect("a process id");
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("told");
+        child.wait().expect("ended")
     }
 
     pub(crate) fn config_path(&self) -> PathBuf {
@@ -74,7 +127,7 @@ impl Lab {
 
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
-        if let Some(running) = self.running.take() {
+        if let Running::Here(running) = std::mem::replace(&mut self.running, Running::No) {
             running.await.expect("stopped in order");
         }
     }
@@ -89,7 +142,7 @@ impl Lab {
         self.address = agent.address().expect("listens");
         self.key = agent.key();
         self.events = agent.events();
-        self.running = Some(tokio::spawn(agent.run()));
+        self.running = Running::Here(tokio::spawn(agent.run()));
     }
 
     /// A token made by the program, while the agent runs.
@@ -115,6 +168,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.stop.cancel();
+        if let Running::Program(child) = &mut self.running {
+            let _gone = child.kill().and_then(|()| child.wait());
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod lab;
 mod monitor;
 mod pairing;
 mod peers;
+mod program;
 mod recover;
 mod roles;
 mod sealed;

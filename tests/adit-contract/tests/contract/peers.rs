@@ -26,7 +26,9 @@ fn tokens_work_once_and_only_for_their_role() {
     };
     let token = lab_box.token("source", "web1");
     source("web1").adit(["pair", &token]).succeeded();
-    // Again from the paired machine: nothing to do. From another: the token is spent.
+    // Again from the paired machine: nothing to do. From another: the token is spent, which is told while the door for
+    // pairing is open: while some other token waits.
+    let _waiting = lab_box.token("source", "later");
     lab.source("web1").adit(["pair", &token]).succeeded();
     let second = source("web2").adit(["pair", &token]);
     assert_eq!(second.code, EXIT_REFUSED, "{}", second.stderr);
