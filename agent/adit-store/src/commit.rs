@@ -67,6 +67,11 @@ impl Store {
         }
         self.keep_snapshot(source, &source_id, &record, now)?;
         self.sync(now)?;
+        if std::mem::take(&mut self.healed) {
+            // What was sent again makes older snapshots whole too.
+            let disk = Arc::clone(&self.disk);
+            self.index.refresh_complete(&*disk).map_err(|_| self.index_damaged())?;
+        }
         let key_id = self.sessions.running.get(&session).map_or(KeyId::ZERO, |session| session.key_id);
         let newest_s = self.state.source(source).and_then(|state| state.snapshots.last());
         let received_s = now.wall_s.max(newest_s.map_or(0, |newest| newest.received_s + 1));

@@ -286,8 +286,13 @@ impl Store {
             return Err(AppendError::Full);
         }
         let refs = self.resolve(source_id, record)?;
+        let mut seen = false;
         if let Some(number) = known {
-            self.check_same(number, record, &refs)?;
+            let loc = self.index.loc(&*self.disk, number).map_err(|_| self.index_damaged())?;
+            seen = loc.segment != NOWHERE;
+            if seen {
+                self.check_same(number, &loc, record, &refs)?;
+            }
         }
         let class = match record.header.class {
             record::Class::Data => Class::Data,
@@ -297,10 +302,11 @@ impl Store {
         let disk = Arc::clone(&self.disk);
         let inserted = self.index.insert(&*disk, Arrival { tag, loc, healthy: true });
         let inserted = inserted.map_err(|_| self.index_damaged())?;
-        if let Inserted::Healed(_) = inserted {
-            self.events.push(Event::Healed(record.header.id));
-        }
         self.index_refs(inserted, record, &refs);
+        if seen {
+            self.events.push(Event::Healed(record.header.id));
+            self.healed = true;
+        }
         Ok(())
     }
 
@@ -346,11 +352,13 @@ impl Store {
     }
 
     /// A healed record must be what the lost one was.
-    fn check_same(&mut self, number: u32, record: &Record<'_>, refs: &[u32]) -> Result<(), AppendError> {
-        let loc = self.index.loc(&*self.disk, number).map_err(|_| self.index_damaged())?;
-        if loc.segment == NOWHERE {
-            return Ok(());
-        }
+    fn check_same(
+        &mut self,
+        number: u32,
+        loc: &Loc,
+        record: &Record<'_>,
+        refs: &[u32],
+    ) -> Result<(), AppendError> {
         let mut same = loc.class == record.header.class as u8 && loc.height == record.header.height;
         if record.header.refs_count() > 0 {
             let scanned = self.index.for_edges(&*self.disk, &mut |node, _, known| {

@@ -39,6 +39,8 @@ pub struct Store {
     pub(crate) suspects: RefCell<Vec<(u32, u64)>>,
     pub(crate) handles: RefCell<Handles>,
     pub(crate) told_full: bool,
+    /// A record was healed since the last commit.
+    pub(crate) healed: bool,
     /// Read-only stores: open segments as they were found.
     pub(crate) tails: Vec<Tail>,
 }

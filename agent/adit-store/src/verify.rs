@@ -100,23 +100,30 @@ impl Store {
                 entries.iter().for_each(|entry| self.state.apply(block, hash, entry));
             }
         }
-        let mut numbers = Vec::new();
-        let mut records = vec![0; fresh.len()];
-        let scanned = self.index.for_locs(&*self.disk, &mut |number, loc| {
-            let within = |(segment, from, to): &(u32, u64, u64)| {
-                *segment == loc.segment && (*from..*to).contains(&loc.offset)
-            };
-            if let Some(place) = fresh.iter().position(within) {
-                numbers.push(number);
-                records[place] += 1;
-            }
-        });
+        let (numbers, records) = self.records_in(&fresh)?;
         let disk = Arc::clone(&self.disk);
-        scanned.and_then(|()| self.index.set_bad(&*disk, &numbers)).map_err(|_| self.index_damaged())?;
+        self.index.set_bad(&*disk, &numbers).map_err(|_| self.index_damaged())?;
         for ((segment, from, to), records) in fresh.into_iter().zip(records) {
             self.events.push(Event::Quarantined { segment, from, to, records, promised: true });
         }
         Ok(())
+    }
+
+    /// Numbers of the records in some ranges, and how many lie in each.
+    pub(crate) fn records_in(&mut self, ranges: &[(u32, u64, u64)]) -> Result<(Vec<u32>, Vec<u64>), WriteError> {
+        let mut numbers = Vec::new();
+        let mut records = vec![0; ranges.len()];
+        let scanned = self.index.for_locs(&*self.disk, &mut |number, loc| {
+            let within = |(segment, from, to): &(u32, u64, u64)| {
+                *segment == loc.segment && (*from..*to).contains(&loc.offset)
+            };
+            if let Some(place) = ranges.iter().position(within) {
+                numbers.push(number);
+                records[place] += 1;
+            }
+        });
+        scanned.map_err(|_| self.index_damaged())?;
+        Ok((numbers, records))
     }
 
     /// Whether a range was set aside before.
@@ -319,6 +326,10 @@ impl Verification {
             if !same {
                 places.push(format!("superblock {name} is damaged"));
             }
+        }
+        let index = store.index.for_locs(&*store.disk, &mut |_, _| {});
+        if index.and_then(|()| store.index.for_edges(&*store.disk, &mut |_, _, _| {})).is_err() {
+            places.push(store.index_damaged().to_string());
         }
         places.into_iter().for_each(|what| self.place(what));
         self.report.damaged_records = store.index.damaged();

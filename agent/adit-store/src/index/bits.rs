@@ -37,6 +37,7 @@ impl Bitmap {
     }
 
     /// The set numbers, ascending.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
         self.words.iter().zip(0u32..).flat_map(|(word, place)| {
             let word = *word;

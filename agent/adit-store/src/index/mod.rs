@@ -257,10 +257,10 @@ impl Index {
         self.complete.set(number);
     }
 
-    /// Records that are known to be damaged or gone.
+    /// Records that are known to be damaged. What was never seen does not count: a node whose children a power cut took
+    /// was promised to nobody, and a snapshot that misses something is incomplete.
     pub(crate) fn damaged(&self) -> u64 {
-        let unseen = u64::from(self.numbers()) - self.present.count();
-        unseen + self.bad.iter().filter(|number| self.present.get(*number)).count() as u64
+        self.bad.count()
     }
 
     /// Records and bytes of a source.
@@ -484,6 +484,25 @@ impl Index {
             }
             for number in incomplete {
                 self.complete.clear(number);
+            }
+        }
+    }
+
+    /// Finds nodes that became complete since something below them was healed.
+    pub(crate) fn refresh_complete(&mut self, disk: &dyn Disk) -> Result<(), Damaged> {
+        loop {
+            let mut complete = Vec::new();
+            self.for_edges(disk, &mut |number, _, refs| {
+                let whole = self.is_ok(number) && refs.iter().all(|number| self.is_complete(*number));
+                if whole && !self.complete.get(number) {
+                    complete.push(number);
+                }
+            })?;
+            if complete.is_empty() {
+                return Ok(());
+            }
+            for number in complete {
+                self.complete.set(number);
             }
         }
     }

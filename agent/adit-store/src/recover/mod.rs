@@ -73,6 +73,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
         suspects: RefCell::default(),
         handles: RefCell::new(Handles::default()),
         told_full: false,
+        healed: false,
         tails: Vec::new(),
     };
     recover(store, now)
@@ -83,13 +84,15 @@ fn recover(mut store: Store, now: Moment) -> Result<(Store, Opening), OpenError>
     if store.read_only.is_none() {
         store.move_unknown_files()?;
     }
+    let known = store.state.quarantine.len();
     let missing = store.missing_segments();
     let scans = store.scan_open_segments();
     let arrivals = store.state.segments.values().filter_map(|state| state.sealed.as_ref());
     let sealed = arrivals.map(|sealed| sealed.last_arrival).max().unwrap_or(0);
     let open = scans.iter().filter_map(|scan| scan.footer.entries.last()).map(|entry| entry.arrival).max();
     store.next_arrival = sealed.max(open.unwrap_or(0)) + 1;
-    opening.clean = store.state.clean.is_some() && scans.iter().all(|scan| scan.clean);
+    // Without an open segment there is nothing that a power cut could have torn.
+    opening.clean = scans.iter().all(|scan| scan.clean);
     for scan in &scans {
         opening.scanned_bytes += scan.file_bytes;
         opening.cut_bytes += scan.file_bytes.saturating_sub(scan.end.max(PAGE_U64));
@@ -107,6 +110,7 @@ fn recover(mut store: Store, now: Moment) -> Result<(Store, Opening), OpenError>
         store.seal_segments(scans, missing, now)?;
     }
     store.load_index(&mut opening)?;
+    store.tell_quarantined(known);
     opening.read_only.clone_from(&store.read_only);
     if store.read_only.is_none() {
         let settled = store.settle_suspects(now);
@@ -213,6 +217,20 @@ impl Store {
             })
             .map(|(number, _, sealed)| QuarantineEntry { segment: *number, from: 0, to: sealed.length, promised: true })
             .collect()
+    }
+
+    /// Tells of promised bytes that opening found damaged.
+    fn tell_quarantined(&mut self, known: usize) {
+        let fresh = self.state.quarantine.iter().skip(known).filter(|range| range.promised);
+        let ranges: Vec<_> = fresh.map(|range| (range.segment, range.from, range.to)).collect();
+        if ranges.is_empty() {
+            return;
+        }
+        // A damaged index was told of already; the range is what matters.
+        let (_, records) = self.records_in(&ranges).unwrap_or_else(|_| (Vec::new(), vec![0; ranges.len()]));
+        for ((segment, from, to), records) in ranges.into_iter().zip(records) {
+            self.events.push(Event::Quarantined { segment, from, to, records, promised: true });
+        }
     }
 
     /// A store that may not write takes the tails as they are.

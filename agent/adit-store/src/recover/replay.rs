@@ -62,6 +62,13 @@ impl Store {
                 self.events.push(Event::IndexRebuilt(why.to_owned()));
             }
         }
+        if opening.index_rebuilt || std::mem::take(&mut self.healed) {
+            // Nodes came before what healed the records below them. A table that is damaged now shows when it is used.
+            let disk = Arc::clone(&self.disk);
+            if self.index.refresh_complete(&*disk).is_err() {
+                log::warn!("the index just read is damaged");
+            }
+        }
         if self.read_only.is_none() {
             for generation in generations.into_iter().filter(|generation| *generation != self.index.generation()) {
                 // What stays is tried again at the next start.
@@ -181,6 +188,7 @@ impl Store {
         let bytes = if node { self.read_loc(&loc, entry.id).ok() } else { None };
         arrival.healthy &= !node || bytes.is_some();
         let inserted = self.index.insert(&*disk, arrival)?;
+        self.healed |= matches!(inserted, Inserted::Healed(_));
         match (inserted, entry.class) {
             (Inserted::New(number) | Inserted::Healed(number), Class::Key) => {
                 self.index.set_complete(number);

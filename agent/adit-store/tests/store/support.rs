@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A source that makes valid records without any sealing: the store never looks inside, so random bytes are as good.
-#![cfg_attr(not(test), expect(missing_docs, reason = "tests only"))]
 
 use adit_store::{Access, Appended, Commit, Geometry, Moment, NewStore, SessionId, SimDisk, Source, Step, Store, VerifyReport};
 use adit_wire::ids::{Check, Id, KeyId, PublicKey, SourceId, StoreId};
@@ -9,6 +8,7 @@ use adit_wire::signed::{
     Certificate, Completeness, KeyRecord, PREFIX_CERTIFICATE, PREFIX_KEY, PREFIX_SNAPSHOT, Snapshot, WRAP_BYTES,
 };
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use std::sync::Arc;
 
 /// Segments of 256 KiB, so that a small workload crosses every limit.
 pub(crate) const SMALL: Geometry = Geometry { data_log2: 18, meta_log2: 17, col_log2: 16, cell_log2: 12 };
@@ -95,22 +95,24 @@ pub(crate) struct Made {
 }
 
 /// A source and the keys it uses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TestSource {
     pub(crate) id: SourceId,
     pub(crate) rng: Rng,
     pub(crate) epoch: u32,
     pub(crate) key_id: KeyId,
     pub(crate) counter: u32,
-    signing: Ed25519KeyPair,
-    recovery: Ed25519KeyPair,
+    signing: Arc<Ed25519KeyPair>,
+    recovery: Arc<Ed25519KeyPair>,
 }
 
 impl TestSource {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let id = SourceId(rng.array());
-        let key = |rng: &mut Rng| Ed25519KeyPair::from_seed_unchecked(&rng.array::<32>()).expect("any seed is a key");
+        let key = |rng: &mut Rng| {
+            Arc::new(Ed25519KeyPair::from_seed_unchecked(&rng.array::<32>()).expect("any seed is a key"))
+        };
         let (signing, recovery) = (key(&mut rng), key(&mut rng));
         let key_id = KeyId(rng.array());
         Self { id, rng, epoch: 1, key_id, counter: 0, signing, recovery }

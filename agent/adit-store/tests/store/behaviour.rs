@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A store as its daemon uses it: backups, resumed runs, reading, and everything a hostile source may try.
 
-mod support;
-
 use adit_store::{
     Access, AppendError, Appended, Commit, CommitError, Geometry, OpenError, SessionError, SourceError, Store,
 };
@@ -10,7 +8,7 @@ use adit_wire::ids::{Id, KeyId};
 use adit_wire::read::Scope;
 use adit_wire::record::{Class, Header, Record, SUITE_AES_256_GCM};
 use adit_wire::refusal::Code;
-use support::{SMALL, TestSource, at, backup, created, new_store, open, reboot, record, send, verify};
+use crate::support::{SMALL, TestSource, at, backup, created, new_store, open, reboot, record, send, verify};
 
 fn with_source(seed: u64) -> (adit_store::SimDisk, Store, TestSource) {
     let disk = created(SMALL);
@@ -139,7 +137,7 @@ fn hostile_appends_are_refused_and_change_nothing() {
     check(&mut store, 2, &key, Code::Protocol);
     let node = source.node(&[], &[Id([3; 32])]);
     check(&mut store, 2, &node.bytes, Code::ChildMissing);
-    let wrong_class = support::Made { id: second.id, height: 1, bytes: Vec::new() };
+    let wrong_class = crate::support::Made { id: second.id, height: 1, bytes: Vec::new() };
     let node = source.node(&[&wrong_class], &[]);
     check(&mut store, 2, &node.bytes, Code::Protocol);
     let header = Header {
@@ -230,7 +228,7 @@ fn commits_check_order_signature_and_closure() {
     let forged = forger.snapshot(1, Id::ZERO, &tree.root, &tree.info);
     assert_eq!(code(&mut store, &forged.bytes), Code::Signature);
     assert_eq!(code(&mut store, &tree.root.bytes), Code::Protocol);
-    let low = support::Made { height: 1, ..tree.root.clone() };
+    let low = crate::support::Made { height: 1, ..tree.root.clone() };
     let low = source.snapshot(1, Id::ZERO, &low, &tree.info);
     assert_eq!(code(&mut store, &low.bytes), Code::Protocol);
     let first = store.commit(session, &snapshot.bytes, at(0)).expect("a commit");

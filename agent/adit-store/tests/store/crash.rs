@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The power goes at every write, flush and directory operation of a recorded workload, each time with eight random
+//! subsets of what was not flushed. After each cut the store opens, every acknowledged commit is there and identical,
+//! verification is clean, and nothing that was called durable is asked for again.
+//!
+//! A failure prints its seed. `ADIT_CRASH_SEED=n` runs another workload, `ADIT_CRASH_AT=boundary,subset` one cut of it.
+
+use adit_store::disk::Image;
+use adit_store::{Access, Commit, SessionId, SimDisk, Store};
+use adit_wire::ids::{Id, KeyId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use crate::support::{Made, Rng, SMALL, TestSource, Tree, at, created, verify};
+
+const SOURCES: usize = 3;
+const SUBSETS: u64 = 8;
+const BOUNDARIES_MIN: usize = 2_000;
+
+/// What one source was told, and what it asked for last.
+#[derive(Clone, Debug, Default)]
+struct Promise {
+    /// Heads and new records of committed snapshots.
+    commits: Vec<(Id, Arc<Tree>)>,
+    /// Key id and number up to which the run's records were called durable.
+    durable: Option<(KeyId, u64, Arc<Tree>)>,
+    /// A commit that was asked for and not answered.
+    committing: Option<Id>,
+    /// An OPEN that was asked for and not answered, and whether it resumes.
+    opening: Option<(KeyId, bool)>,
+}
+
+type Promises = Vec<Promise>;
+
+/// The disk after one operation, and what had been promised by then.
+#[derive(Clone)]
+struct Boundary {
+    image: Image,
+    promises: Arc<Promises>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    boundaries: Vec<Boundary>,
+    promises: Arc<Promises>,
+}
+
+/// One source's unfinished run.
+struct Run {
+    tree: Arc<Tree>,
+    key_id: KeyId,
+    sent: usize,
+    session: Option<SessionId>,
+}
+
+struct Workload {
+    rng: Rng,
+    disk: SimDisk,
+    store: Option<Store>,
+    sources: Vec<TestSource>,
+    runs: BTreeMap<usize, Run>,
+    promises: Promises,
+    recorder: Arc<Mutex<Recorder>>,
+    seconds: u64,
+}
+
+impl Workload {
+    fn new(seed: u64) -> Self {
+        let disk = created(SMALL);
+        let mut workload = Self {
+            rng: Rng(seed),
+            disk,
+            store: None,
+            sources: (0..SOURCES as u64).map(|place| TestSource::new(seed * 100 + place)).collect(),
+            runs: BTreeMap::new(),
+            promises: vec![Promise::default(); SOURCES],
+            recorder: Arc::default(),
+            seconds: 0,
+        };
+        let mut store = crate::support::open(&workload.disk);
+        for source in &workload.sources {
+            store.put_source(source.source(), at(0)).expect("a source");
+        }
+        workload.store = Some(store);
+        workload.tell();
+        workload.watch();
+        workload
+    }
+
+    fn watch(&self) {
+        let recorder = Arc::clone(&self.recorder);
+        self.disk.watch(move |_, image| {
+            let mut recorder = recorder.lock().expect("no panic while recording");
+            let promises = Arc::clone(&recorder.promises);
+            recorder.boundaries.push(Boundary { image: image.clone(), promises });
+        });
+    }
+
+    /// From now on, every cut must honour this.
+    fn tell(&self) {
+        self.recorder.lock().expect("no panic while recording").promises = Arc::new(self.promises.clone());
+    }
+
+    fn boundaries(&self) -> usize {
+        self.recorder.lock().expect("no panic while recording").boundaries.len()
+    }
+
+    fn step(&mut self) {
+        self.seconds += 60;
+        match self.rng.below(60) {
+            0 => self.restart(true),
+            1 => self.restart(false),
+            2 => self.power_cut(),
+            _ => {
+                let source = usize::try_from(self.rng.below(SOURCES as u64)).expect("few");
+                match self.runs.get(&source).map(|run| run.session.is_some()) {
+                    Some(true) => self.send(source),
+                    Some(false) | None => self.open(source),
+                }
+            }
+        }
+    }
+
+    fn store(&mut self) -> &mut Store {
+        self.store.as_mut().expect("the store is open between steps")
+    }
+
+    fn open(&mut self, source: usize) {
+        let seconds = self.seconds;
+        let key = self.sources[source].new_key();
+        let key_id = self.sources[source].key_id;
+        let resumed = self.runs.remove(&source).filter(|_| self.rng.below(8) > 0);
+        let resume_of = resumed.as_ref().map(|run| run.key_id);
+        self.promises[source].opening = Some((key_id, resume_of.is_some()));
+        self.tell();
+        let id = self.sources[source].id;
+        let session = self.store().open_session(&id, &key, resume_of, at(seconds)).expect("a session");
+        let run = match resumed {
+            Some(run) => {
+                let durable = usize::try_from(self.store().durable_seq(session)).expect("few");
+                Run { key_id, session: Some(session), sent: durable, tree: run.tree }
+            }
+            None => {
+                let old: Vec<Id> = self.promises[source].commits.last().map_or_else(Vec::new, |(_, tree)| {
+                    tree.records.iter().filter(|made| made.height == 0).map(|made| made.id).collect()
+                });
+                let chunks = usize::try_from(self.rng.below(9)).expect("few") + 1;
+                let tree = Arc::new(self.sources[source].tree(chunks, 1_500, &old));
+                Run { key_id, session: Some(session), sent: 0, tree }
+            }
+        };
+        let promise = &mut self.promises[source];
+        promise.opening = None;
+        promise.durable = Some((key_id, run.sent as u64, Arc::clone(&run.tree)));
+        self.runs.insert(source, run);
+        self.tell();
+    }
+
+    fn send(&mut self, source: usize) {
+        let seconds = self.seconds;
+        let count = usize::try_from(self.rng.below(8)).expect("few") + 1;
+        let run = self.runs.get_mut(&source).expect("a run to go on with");
+        let session = run.session.expect("a session to send in");
+        let store = self.store.as_mut().expect("the store is open between steps");
+        for made in run.tree.records.iter().skip(run.sent).take(count) {
+            run.sent += 1;
+            store.append(session, run.sent as u64, &made.bytes, at(seconds)).expect("a valid record");
+        }
+        let all = run.sent == run.tree.records.len();
+        match self.rng.below(6) {
+            0 => {
+                store.end_session(session);
+                run.session = None;
+            }
+            1..=3 => store.sync(at(seconds)).expect("a sync"),
+            _ => {}
+        }
+        self.hear_durable();
+        if all && self.runs.get(&source).is_some_and(|run| run.session.is_some()) {
+            self.commit(source, session);
+        }
+    }
+
+    fn commit(&mut self, source: usize, session: SessionId) {
+        let seconds = self.seconds;
+        let run = &self.runs[&source];
+        let promise = &mut self.promises[source];
+        let prev = promise.commits.last().map_or(Id::ZERO, |(head, _)| *head);
+        let seq = promise.commits.len() as u64 + 1;
+        let snapshot = self.sources[source].snapshot(seq, prev, &run.tree.root, &run.tree.info);
+        promise.committing = Some(snapshot.id);
+        self.tell();
+        let commit = self.store().commit(session, &snapshot.bytes, at(seconds)).expect("a commit");
+        assert!(matches!(commit, Commit::Committed { .. }), "{commit:?}");
+        let run = self.runs.remove(&source).expect("the run just committed");
+        let promise = &mut self.promises[source];
+        promise.commits.push((snapshot.id, run.tree));
+        promise.committing = None;
+        promise.durable = None;
+        self.tell();
+        self.hear_durable();
+    }
+
+    /// A flush for one source makes all others durable too.
+    fn hear_durable(&mut self) {
+        let Some(store) = &self.store else { return };
+        for (source, run) in &self.runs {
+            let Some(session) = run.session else { continue };
+            let seq = store.durable_seq(session);
+            assert!(seq <= run.sent as u64, "durable beyond what was sent");
+            let durable = &mut self.promises[*source].durable;
+            if let Some((_, known, _)) = durable {
+                assert!(*known <= seq, "a durable number went back from {known} to {seq}");
+                *known = seq;
+            }
+        }
+        self.tell();
+    }
+
+    fn restart(&mut self, clean: bool) {
+        let store = self.store.take().expect("the store is open between steps");
+        if clean {
+            store.close(at(self.seconds)).expect("a clean end");
+        } else {
+            drop(store);
+        }
+        self.disk.unlock();
+        self.reopen();
+    }
+
+    fn power_cut(&mut self) {
+        drop(self.store.take());
+        self.disk = SimDisk::power_cut(&self.disk.image(), self.rng.next(), None);
+        self.watch();
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
+        let (store, _) = Store::open(self.disk.clone(), Access::ReadWrite, at(self.seconds)).expect("it opens again");
+        for (source, run) in &mut self.runs {
+            let pending = store.pending(&self.sources[*source].id).expect("an unfinished run stays pending");
+            assert_eq!(pending.key_id, run.key_id);
+            run.session = None;
+            run.sent = usize::try_from(pending.durable_seq).expect("few");
+            let durable = self.promises[*source].durable.as_mut().expect("a run has a durable number");
+            assert!(durable.1 <= pending.durable_seq);
+            durable.1 = pending.durable_seq;
+        }
+        self.store = Some(store);
+        self.tell();
+    }
+}
+
+/// One cut and all that must hold after it.
+fn check(sources: &[TestSource], boundary: &Boundary, seed: u64) {
+    let mut rng = Rng(seed);
+    let cut = SimDisk::power_cut(&boundary.image, rng.next(), None);
+    let cut = if rng.below(8) == 0 { cut_again(&cut, &mut rng) } else { cut };
+    let (mut store, opening) = Store::open(cut, Access::ReadWrite, at(1_000_000)).expect("a store opens after a cut");
+    assert_eq!(opening.read_only, None);
+    let report = verify(&mut store);
+    assert!(report.is_clean(), "{report:?}");
+    for (source, promise) in sources.iter().zip(boundary.promises.iter()) {
+        check_commits(&store, source, promise);
+        check_pending(&store, source, promise);
+    }
+    if rng.below(8) == 0 {
+        let place = usize::try_from(rng.below(SOURCES as u64)).expect("few");
+        go_on(&mut store, &sources[place], rng.next());
+    }
+}
+
+/// The power goes a second time, while the store recovers from the first.
+fn cut_again(disk: &SimDisk, rng: &mut Rng) -> SimDisk {
+    let images: Arc<Mutex<Vec<Image>>> = Arc::default();
+    let seen = Arc::clone(&images);
+    let probe = SimDisk::from_image(disk.image());
+    probe.watch(move |_, image| seen.lock().expect("no panic while recording").push(image.clone()));
+    let opened = Store::open(probe, Access::ReadWrite, at(1_000_000));
+    drop(opened.expect("a store opens after a cut"));
+    let images = images.lock().expect("no panic while recording");
+    match images.len() as u64 {
+        0 => SimDisk::from_image(disk.image()),
+        count => {
+            let place = usize::try_from(rng.below(count)).expect("few");
+            SimDisk::power_cut(&images[place], rng.next(), None)
+        }
+    }
+}
+
+fn check_commits(store: &Store, source: &TestSource, promise: &Promise) {
+    let heads: Vec<Id> = store.snapshots(&source.id).iter().map(|entry| entry.head).collect();
+    let mut expected: Vec<Id> = promise.commits.iter().map(|(head, _)| *head).collect();
+    if heads.len() > expected.len() {
+        expected.extend(promise.committing);
+    }
+    assert_eq!(heads, expected, "acknowledged snapshots");
+    for (_, tree) in &promise.commits {
+        check_records(store, source, &tree.records);
+    }
+}
+
+fn check_records(store: &Store, source: &TestSource, records: &[Made]) {
+    for made in records {
+        let stored = store.read_record(&source.id, &made.id).expect("an acknowledged record is healthy");
+        assert!(stored.as_ref() == Some(&made.bytes), "record {} is not what was acknowledged", made.id);
+    }
+}
+
+fn check_pending(store: &Store, source: &TestSource, promise: &Promise) {
+    let Some((key_id, durable, tree)) = &promise.durable else { return };
+    check_records(store, source, &tree.records[..usize::try_from(*durable).expect("few")]);
+    let Some(pending) = store.pending(&source.id) else {
+        assert_eq!(store.newest(&source.id).map(|newest| newest.head), promise.committing, "a run ends by a commit only");
+        return;
+    };
+    let (resumes, expected) = match promise.opening {
+        Some((opening, resumes)) if opening == pending.key_id => (resumes, opening),
+        Some(_) | None => (true, *key_id),
+    };
+    assert_eq!(pending.key_id, expected);
+    if resumes {
+        assert!(pending.durable_seq >= *durable, "{} was called durable, {} is known", durable, pending.durable_seq);
+    }
+}
+
+/// The store takes a whole backup after the cut.
+fn go_on(store: &mut Store, source: &TestSource, seed: u64) {
+    let mut source = source.clone();
+    source.rng = Rng(seed);
+    let (tree, _) = crate::support::backup(store, &mut source, 3, 1_000_100);
+    check_records(store, &source, &tree.records);
+    assert!(verify(store).is_clean());
+}
+
+fn number(name: &str) -> Option<Vec<u64>> {
+    let text = std::env::var(name).ok()?;
+    Some(text.split(',').map(|part| part.trim().parse().expect("a number")).collect())
+}
+
+#[test]
+fn every_boundary_survives_a_power_cut() {
+    let seed = number("ADIT_CRASH_SEED").map_or(1, |numbers| numbers[0]);
+    let mut workload = Workload::new(seed);
+    while workload.boundaries() < BOUNDARIES_MIN + 50 {
+        workload.step();
+    }
+    let sources = workload.sources;
+    let boundaries = std::mem::take(&mut workload.recorder.lock().expect("no panic while recording").boundaries);
+    assert!(boundaries.len() >= BOUNDARIES_MIN, "only {} boundaries were recorded", boundaries.len());
+    let commits: usize = boundaries.last().expect("some").promises.iter().map(|promise| promise.commits.len()).sum();
+    assert!(commits >= 50, "only {commits} commits were recorded");
+    let only = number("ADIT_CRASH_AT");
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (sources, boundaries, only) = (&sources, &boundaries, &only);
+            scope.spawn(move || {
+                for (place, boundary) in boundaries.iter().enumerate().skip(thread).step_by(2) {
+                    for subset in 0..SUBSETS {
+                        if only.as_ref().is_none_or(|only| *only == [place as u64, subset]) {
+                            let case = seed << 40 | (place as u64) << 8 | subset;
+                            let checked = std::panic::catch_unwind(|| check(sources, boundary, case));
+                            assert!(checked.is_ok(), "fails with ADIT_CRASH_SEED={seed} ADIT_CRASH_AT={place},{subset}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The store from outside: its behaviour, its faults, its power cuts. One program, so that it links once.
+
+mod behaviour;
+mod crash;
+mod faults;
+mod golden;
+mod model;
+mod support;
