@@ -62,7 +62,7 @@ impl Plan {
             excludes: Vec::new(),
             one_file_system: false,
             skip_caches: true,
-            page_stores: Vec::new(),
+            page_stores: PAGE_STORES.map(str::to_owned).to_vec(),
             state_dir,
             level: Level::Auto,
             sealers: 0,
@@ -71,6 +71,9 @@ impl Plan {
         }
     }
 }
+
+/// Page stores that don't tell themselves by their first bytes: PostgreSQL's heap files and raw images.
+const PAGE_STORES: [&str; 4] = ["base/[0-9]*/[0-9]*", "*.img", "*.raw", "*.vdi"];
 
 /// Compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +223,8 @@ impl Run {
         let page_stores = Filter::new(&plan.page_stores)?;
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let sealers = if plan.sealers == 0 { cores } else { plan.sealers };
-        let sealer = Sealer::new(keys, run_key.clone(), Padding::Padme).map_err(|error| RunError::Seal(error.into()))?;
+        let sealer =
+            Sealer::new(keys, run_key.clone(), Padding::Padme).map_err(|error| RunError::Seal(error.into()))?;
         let prefetch = Prefetch::new(plan.skip_caches);
         let flight = Flight::new(plan.level);
         let queues = Queues::new();
@@ -260,13 +264,7 @@ struct Frame<'r> {
 }
 
 impl Frame<'_> {
-    fn scan(
-        &self,
-        known: Known,
-        page_stores: Filter,
-        work: PipeEnd,
-        walk: &mut Walk<'_>,
-    ) -> Result<Outcome, RunError> {
+    fn scan(&self, known: Known, page_stores: Filter, work: PipeEnd, walk: &mut Walk<'_>) -> Result<Outcome, RunError> {
         let seed = self.keys.seed();
         let Known { state, pending, missing, ask } = known;
         let lost: HashSet<u64> = missing.iter().map(short).collect();

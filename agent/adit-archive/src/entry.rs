@@ -248,8 +248,7 @@ pub fn parse_path(shown: &[u8]) -> Option<Vec<u8>> {
 /// Whether `path` is `above` or lies below it. The empty path is above all.
 #[must_use]
 pub fn is_within(path: &[u8], above: &[u8]) -> bool {
-    above.is_empty()
-        || path.strip_prefix(above).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == SEPARATOR))
+    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == SEPARATOR))
 }
 
 /// The path of the directory that holds it, and its name there.
@@ -269,7 +268,9 @@ pub fn pack_xattrs(attributes: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     sorted.sort();
     let mut packed = Vec::new();
     for (name, value) in sorted {
-        let (Ok(name_bytes), Ok(value_bytes)) = (u8::try_from(name.len()), u32::try_from(value.len())) else { continue };
+        let (Ok(name_bytes), Ok(value_bytes)) = (u8::try_from(name.len()), u32::try_from(value.len())) else {
+            continue;
+        };
         packed.push(name_bytes);
         packed.extend_from_slice(name);
         packed.extend_from_slice(&value_bytes.to_le_bytes());
@@ -298,7 +299,8 @@ mod tests {
 
     #[test]
     fn paths_of_people() {
-        let check = |shown: &str, expected: Option<&[u8]>| assert_eq!(parse_path(shown.as_bytes()).as_deref(), expected);
+        let check =
+            |shown: &str, expected: Option<&[u8]>| assert_eq!(parse_path(shown.as_bytes()).as_deref(), expected);
         check("/usr//lib/./x/", Some(b"usr\0lib\0x"));
         check("usr/lib", Some(b"usr\0lib"));
         check("/", Some(b""));

@@ -405,12 +405,7 @@ pub(crate) fn describe(root: &Path) -> BTreeMap<Vec<u8>, String> {
     found
 }
 
-fn describe_into(
-    root: &Path,
-    path: &Path,
-    found: &mut BTreeMap<Vec<u8>, String>,
-    inodes: &mut HashMap<u64, Vec<u8>>,
-) {
+fn describe_into(root: &Path, path: &Path, found: &mut BTreeMap<Vec<u8>, String>, inodes: &mut HashMap<u64, Vec<u8>>) {
     let meta = fs::symlink_metadata(path).unwrap();
     let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
     let kind = meta.file_type();

@@ -56,13 +56,8 @@ impl Journal {
         let path = dir.join(NAME);
         let fresh = dir.join("journal.new");
         let failed = |source| StateError { doing: "write", path: fresh.clone(), source };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&fresh)
-            .map_err(failed)?;
+        let file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh).map_err(failed)?;
         let mut journal = Self { path: path.clone(), file, waiting: Vec::new() };
         journal.waiting.extend_from_slice(MAGIC);
         journal.waiting.extend_from_slice(&key_id.0);

@@ -284,13 +284,7 @@ fn owner_index<'a>(owners: &mut Vec<OwnerPart<'a>>, owner: &'a Owner) -> u16 {
     u16::try_from(at).unwrap_or_default()
 }
 
-fn entry_part<'a>(
-    entry: &'a Entry,
-    before: &[u8],
-    owner: u16,
-    node_refs: &[Id],
-    data_refs: &[Id],
-) -> EntryPart<'a> {
+fn entry_part<'a>(entry: &'a Entry, before: &[u8], owner: u16, node_refs: &[Id], data_refs: &[Id]) -> EntryPart<'a> {
     let prefix = shared_prefix(before, &entry.path);
     EntryPart {
         prefix: u32::try_from(prefix).unwrap_or_default(),
@@ -421,9 +415,9 @@ pub fn decode_leaf(plain: &[u8], node_refs: &[Id], data_refs: &[Id]) -> Result<V
 fn next_path(before: &[u8], prefix: u32, suffix: &[u8], first: bool) -> Result<Vec<u8>, NodeError> {
     let kept = usize::try_from(prefix).ok().and_then(|prefix| before.get(..prefix)).ok_or(NodeError::Rule("prefix"))?;
     let path = [kept, suffix].concat();
-    let whole = path.split(|byte| *byte == SEPARATOR).all(|name| {
-        !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/')
-    });
+    let whole = path
+        .split(|byte| *byte == SEPARATOR)
+        .all(|name| !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/'));
     if !whole || path.len() > PATH_BYTES_MAX || (!first && path.as_slice() <= before) {
         return Err(NodeError::Rule("path"));
     }
@@ -573,3 +567,6 @@ pub fn decode_list(plain: &[u8], node_refs: &[Id], data_refs: &[Id]) -> Result<L
         .collect::<Result<_, _>>()?;
     Ok(List { level: part.level, items })
 }
+
+#[cfg(test)]
+mod tests;

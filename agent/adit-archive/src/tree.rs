@@ -54,8 +54,7 @@ impl Fill {
     fn add(&mut self, cutter: &PathCutter, height: u8, path: &[u8], cost: usize) -> bool {
         self.items += 1;
         self.bytes += cost;
-        self.items >= ITEMS_MAX
-            || (self.items >= ITEMS_MIN && cutter.ends(PathLevel::Node(height), path, ENDS_MEAN))
+        self.items >= ITEMS_MAX || (self.items >= ITEMS_MIN && cutter.ends(PathLevel::Node(height), path, ENDS_MEAN))
     }
 }
 
@@ -259,7 +258,8 @@ impl ListBuilder {
         match self.levels.as_slice() {
             [] => return Ok(Content::Empty),
             [only] if only.closed == 0 && only.open.len() <= CHUNKS_MAX => {
-                let chunk = |item: &ListItem| Chunk { id: item.id, bytes: u32::try_from(item.bytes).unwrap_or(u32::MAX) };
+                let chunk =
+                    |item: &ListItem| Chunk { id: item.id, bytes: u32::try_from(item.bytes).unwrap_or(u32::MAX) };
                 return Ok(Content::Chunks(only.open.iter().map(chunk).collect()));
             }
             _ => {}

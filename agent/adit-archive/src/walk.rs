@@ -18,8 +18,8 @@ pub(crate) use stat::{FileKind, Stat};
 
 use crate::engine::RunError;
 use crate::entry::{SEPARATOR, is_within, parse_path};
-use crate::node::PATH_BYTES_MAX;
 use crate::info::SkipReason;
+use crate::node::PATH_BYTES_MAX;
 use listing::Listing;
 use prefetch::Slot;
 use rustix::fs::{Mode, OFlags};
@@ -141,8 +141,8 @@ impl<'p> Walk<'p> {
         let mut parents: Vec<Vec<u8>> = Vec::new();
         for root in roots {
             let path = parse_path(root.as_os_str().as_bytes()).unwrap_or_default();
-            let stat = Stat::of_path(root)
-                .map_err(|errno| RunError::Root { path: root.clone(), source: errno.into() })?;
+            let stat =
+                Stat::of_path(root).map_err(|errno| RunError::Root { path: root.clone(), source: errno.into() })?;
             for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == SEPARATOR) {
                 let parent = path[..at].to_vec();
                 if !parents.contains(&parent) {
@@ -320,9 +320,9 @@ impl<'p> Walk<'p> {
 
     fn descend(&mut self, parent: &Arc<Dir>, slot: Option<Arc<Slot>>, stat: Stat) -> Option<i32> {
         let name = self.name.clone();
-        let listed = slot.and_then(|slot| self.prefetch.take(&slot)).unwrap_or_else(|| {
-            listing::open_and_scan(parent, &name, self.limits.skip_caches, &mut self.buffer)
-        });
+        let listed = slot
+            .and_then(|slot| self.prefetch.take(&slot))
+            .unwrap_or_else(|| listing::open_and_scan(parent, &name, self.limits.skip_caches, &mut self.buffer));
         match listed {
             Ok((dir, listing)) => self.enter(dir, listing, name, stat.ino, stat.device),
             Err(errno) => Some(errno.raw_os_error()),

@@ -33,10 +33,7 @@ pub(super) fn of_name(dir: &Dir, name: &CStr) -> Result<Vec<u8>> {
     )
 }
 
-fn read(
-    list: impl Fn(&mut Vec<u8>) -> Result<()>,
-    get: impl Fn(&CStr, &mut Vec<u8>) -> Result<()>,
-) -> Result<Vec<u8>> {
+fn read(list: impl Fn(&mut Vec<u8>) -> Result<()>, get: impl Fn(&CStr, &mut Vec<u8>) -> Result<()>) -> Result<Vec<u8>> {
     let names = match grow(256, list) {
         Ok(names) => names,
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),

@@ -170,7 +170,8 @@ impl LargeReader {
         let align = if method == Method::Fixed { FIXED_BYTES as u64 } else { 1 };
         let extents = data_extents(fd, before, align)?;
         let whole = [Extent { offset: 0, bytes: before.size }];
-        let mut source = Source { fd, extents: extents.as_deref().unwrap_or(&whole), done: 0, bytes: 0, ended_early: false };
+        let mut source =
+            Source { fd, extents: extents.as_deref().unwrap_or(&whole), done: 0, bytes: 0, ended_early: false };
         let mut list = ListBuilder::new(method == Method::Fixed);
         let mut noting = Noting { pipe, ids: Vec::new() };
         let mut chunk_ids = Vec::new();
@@ -312,4 +313,3 @@ fn store_extents(extents: Option<Vec<Extent>>, pipe: &mut Pipe<'_>) -> Result<Ex
         Some(extents) => Ok(Extents::Chunk(pipe.data(Kind::Chunk, &encode_extents(&extents))?)),
     }
 }
-

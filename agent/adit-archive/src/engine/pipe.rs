@@ -305,7 +305,14 @@ impl<'r> Pipe<'r> {
         let id = content_id(&self.id_key, kind, &[], &[], plain);
         if self.wants(&id) {
             self.bytes_new += plain.len() as u64;
-            self.push(Item { kind, id, height: 0, node_refs: Vec::new(), data_refs: Vec::new(), plain: plain.to_vec() })?;
+            self.push(Item {
+                kind,
+                id,
+                height: 0,
+                node_refs: Vec::new(),
+                data_refs: Vec::new(),
+                plain: plain.to_vec(),
+            })?;
         }
         Ok(id)
     }
@@ -316,9 +323,7 @@ impl<'r> Pipe<'r> {
             self.fresh.insert(short_id);
             return true;
         }
-        self.known.binary_search(&short_id).is_err()
-            && !self.pending.contains(&short_id)
-            && self.fresh.insert(short_id)
+        self.known.binary_search(&short_id).is_err() && !self.pending.contains(&short_id) && self.fresh.insert(short_id)
     }
 
     fn push(&mut self, item: Item) -> Result<(), RunError> {

@@ -342,8 +342,8 @@ impl<'r> Scan<'r> {
             self.counts.bytes += entry.size;
             return self.enqueue(Waiting { entry, side, pending });
         }
-        let reusable = previous
-            .filter(|(entry, side)| entry.kind == What::File && self.is_unchanged(entry, side, stat, true));
+        let reusable =
+            previous.filter(|(entry, side)| entry.kind == What::File && self.is_unchanged(entry, side, stat, true));
         let waiting = match reusable {
             Some((entry, side)) => Some(self.reuse(entry, side, stat)),
             None => self.read_file(step)?,
@@ -393,7 +393,11 @@ impl<'r> Scan<'r> {
         self.counts.files_read += 1;
         let mut waiting = Waiting { entry: self.entry(step, What::File), side: Side::default(), pending: None };
         let is_small = step.stat.size < SMALL_BYTES as u64;
-        let read = if is_small { self.read_small(step, &fd, &mut waiting) } else { self.read_large(step, &step.stat, &fd, &mut waiting) };
+        let read = if is_small {
+            self.read_small(step, &fd, &mut waiting)
+        } else {
+            self.read_large(step, &step.stat, &fd, &mut waiting)
+        };
         match read {
             Ok(()) => {}
             Err(ReadError::File(Errno::NOENT)) => {
@@ -558,4 +562,3 @@ fn vanished_or(errno: Errno) -> SkipReason {
         other => SkipReason::Unreadable(other.raw_os_error()),
     }
 }
-

@@ -277,8 +277,12 @@ fn files_that_can_not_be_read_are_named_and_the_run_goes_on() {
     let known = machine.known();
     let outcome = machine.run(&plan, known).unwrap();
     assert_eq!(outcome.completeness, Completeness::Partial);
-    assert!(outcome.skipped.iter().any(|skipped| skipped.path.ends_with(b"/mem")
-        && matches!(skipped.reason, SkipReason::Unreadable(5))));
+    assert!(
+        outcome
+            .skipped
+            .iter()
+            .any(|skipped| skipped.path.ends_with(b"/mem") && matches!(skipped.reason, SkipReason::Unreadable(5)))
+    );
     let failures = if rustix::process::geteuid().is_root() { 1 } else { 2 };
     assert_eq!(outcome.counts.skipped, failures);
     let outcome = machine.commit(outcome);

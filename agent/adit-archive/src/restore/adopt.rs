@@ -36,13 +36,7 @@ struct Seen {
 ///
 /// # Errors
 /// When a node is absent or damaged, the line is gone or the directory can't be written.
-pub fn adopt_state(
-    reader: &mut TreeReader<'_>,
-    root: Id,
-    dir: &Path,
-    seq: u64,
-    head: Id,
-) -> Result<(), AdoptError> {
+pub fn adopt_state(reader: &mut TreeReader<'_>, root: Id, dir: &Path, seq: u64, head: Id) -> Result<(), AdoptError> {
     reader.totals(root)?;
     let root_height = reader.last_height;
     let mut writer = StateWriter::new(dir, None)?;
@@ -55,7 +49,9 @@ pub fn adopt_state(
             break;
         }
         for met in met {
-            let Met::Leaf(mut leaf) = met else { return Err(ReadError::Damaged("part of the tree below", root).into()) };
+            let Met::Leaf(mut leaf) = met else {
+                return Err(ReadError::Damaged("part of the tree below", root).into());
+            };
             note_bundles(&leaf.entries, &mut bundles);
             let below = lists(reader, &mut leaf.entries)?;
             let node = encode_leaf(&leaf.entries.iter().collect::<Vec<_>>());

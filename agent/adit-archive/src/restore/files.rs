@@ -157,8 +157,7 @@ pub(super) fn work(records: &Receiver<Vec<u8>>, wants: &Wants, jobs: &[Job], gro
     for bytes in records {
         let Ok(record) = Record::parse(&bytes) else { continue };
         let Some(uses) = wants.get(&record.header.id) else { continue };
-        let is_content =
-            matches!(opener.open(&record, &mut plain), Ok(Kind::Chunk | Kind::Bundle));
+        let is_content = matches!(opener.open(&record, &mut plain), Ok(Kind::Chunk | Kind::Bundle));
         if !is_content || uses.taken.swap(true, Ordering::Relaxed) {
             continue;
         }

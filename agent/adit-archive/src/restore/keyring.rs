@@ -33,10 +33,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Keyring {
     /// A keyring that opens key records by this rule.
     #[must_use]
-    pub fn new(
-        source: SourceId,
-        open: impl Fn(&[u8]) -> Result<Opened, OpenKeyError> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(source: SourceId, open: impl Fn(&[u8]) -> Result<Opened, OpenKeyError> + Send + Sync + 'static) -> Self {
         Self { source, open: Box::new(open), opened: Mutex::default(), refused: Mutex::default() }
     }
 

@@ -140,9 +140,7 @@ impl Ground {
     /// Makes a symbolic link, pipe or device.
     pub(super) fn make_other(&self, entry: &Entry) -> Result<()> {
         let (parent, name) = self.parent(&entry.path)?;
-        let node = |file_type, device| {
-            rustix::fs::mknodat(&*parent, &name, file_type, Mode::RUSR | Mode::WUSR, device)
-        };
+        let node = |file_type, device| rustix::fs::mknodat(&*parent, &name, file_type, Mode::RUSR | Mode::WUSR, device);
         match &entry.kind {
             Kind::Symlink(target) => rustix::fs::symlinkat(target.as_slice(), &*parent, &name)?,
             Kind::Fifo => node(rustix::fs::FileType::Fifo, 0)?,
@@ -212,8 +210,7 @@ impl Ground {
         self.attributes(&fd, entry);
         let (_, name) = split_name(&entry.path);
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
-        let renamed =
-            rustix::fs::renameat_with(&*fresh.dir, &fresh.name, &*fresh.dir, &name, RenameFlags::NOREPLACE);
+        let renamed = rustix::fs::renameat_with(&*fresh.dir, &fresh.name, &*fresh.dir, &name, RenameFlags::NOREPLACE);
         match renamed {
             // File systems without this flag: a link refuses to replace too.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -260,8 +257,7 @@ impl Ground {
     fn attributes_of_unopenable(&self, fd: &OwnedFd, entry: &Entry) {
         let is_link = matches!(entry.kind, Kind::Symlink(_));
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let mode =
-            self.owner(entry, |uid, gid| rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH));
+        let mode = self.owner(entry, |uid, gid| rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH));
         self.xattrs(entry, |name, value| rustix::fs::setxattr(path.as_str(), name, value, XattrFlags::empty()));
         if !is_link {
             self.note(entry, rustix::fs::chmod(path.as_str(), Mode::from_raw_mode(mode)));
@@ -306,10 +302,8 @@ impl Ground {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned);
         let user = text(&owner.user).and_then(|name| User::from_name(&name).ok().flatten());
         let group = text(&owner.group).and_then(|name| Group::from_name(&name).ok().flatten());
-        let ids = (
-            user.map_or(owner.uid, |user| user.uid.as_raw()),
-            group.map_or(owner.gid, |group| group.gid.as_raw()),
-        );
+        let ids =
+            (user.map_or(owner.uid, |user| user.uid.as_raw()), group.map_or(owner.gid, |group| group.gid.as_raw()));
         lock(&self.names).insert(owner.clone(), ids);
         ids
     }
@@ -339,11 +333,8 @@ fn open_beneath(dir: impl AsFd, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // A symbolic link may be opened as itself.
-    let resolve = if flags.contains(OFlags::PATH | OFlags::NOFOLLOW) {
-        resolve - ResolveFlags::NO_SYMLINKS
-    } else {
-        resolve
-    };
+    let resolve =
+        if flags.contains(OFlags::PATH | OFlags::NOFOLLOW) { resolve - ResolveFlags::NO_SYMLINKS } else { resolve };
     match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
         // Old kernels and some sandboxes lack the call; one component without a link is as safe.
         Err(Errno::NOSYS | Errno::PERM) if !name.contains(&b'/') => {

@@ -211,7 +211,9 @@ impl<'a> TreeReader<'a> {
                     Some(Node::Leaf(entries, data_refs)) if level.is_none_or(|level| level == 0) => {
                         met.push(Met::Leaf(Leaf { id: child.id, entries, data_refs }));
                     }
-                    Some(Node::Inner(inner)) if level.map_or(inner.level <= LEVELS_MAX, |level| level == inner.level) => {
+                    Some(Node::Inner(inner))
+                        if level.map_or(inner.level <= LEVELS_MAX, |level| level == inner.level) =>
+                    {
                         self.inner_seen.push(child.id);
                         below.extend(children(inner, next, &cursor.wanted));
                     }

@@ -244,13 +244,7 @@ impl Restorer<'_> {
         }
     }
 
-    fn stage_file(
-        &mut self,
-        entry: Entry,
-        jobs: &mut Vec<Job>,
-        wants: &mut Wants,
-        lists: &mut VecDeque<ListTask>,
-    ) {
+    fn stage_file(&mut self, entry: Entry, jobs: &mut Vec<Job>, wants: &mut Wants, lists: &mut VecDeque<ListTask>) {
         if let Some(group) = entry.link_group {
             match self.firsts.get(&group) {
                 Some((_, content)) if *content == entry.content => {

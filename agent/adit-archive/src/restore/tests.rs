@@ -219,8 +219,7 @@ fn paths_select_what_comes_back() {
     let data = machine.data();
     let shown = |path: &str| data.join(path).as_os_str().as_bytes().to_vec();
     let to = machine.home.path().join("some");
-    let target =
-        Target { paths: vec![shown("d003"), shown("d011/f0007"), shown("none")], ..Target::all(to.clone()) };
+    let target = Target { paths: vec![shown("d003"), shown("d011/f0007"), shown("none")], ..Target::all(to.clone()) };
     let report = machine.restore_to(outcome.root, &target);
     assert_eq!((report.faults.len(), report.files), (0, 61));
     let restored = to.join(data.strip_prefix("/").unwrap());
@@ -252,9 +251,11 @@ fn what_is_there_is_left_alone() {
     assert!(paths.iter().any(|(path, fault)| path.ends_with(b"/empty dir") && *fault == Fault::Exists));
     assert_eq!(fs::read(there.join("small")).unwrap(), b"mine");
     assert_eq!(fs::read(there.join("list")).unwrap(), b"mine too");
-    assert!(!fs::read_dir(&there).unwrap().any(|entry| {
-        entry.unwrap().file_name().as_bytes().starts_with(b".adit-restore")
-    }));
+    assert!(
+        !fs::read_dir(&there)
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().as_bytes().starts_with(b".adit-restore") })
+    );
 }
 
 #[test]
@@ -281,12 +282,8 @@ fn damage_is_told_and_never_filled_in() {
     many(&machine.data(), 12, 50);
     fs::write(machine.data().join("big"), noise(5, 6_000_000)).unwrap();
     let outcome = machine.backup();
-    let data: Vec<Id> = machine
-        .peer
-        .closure(outcome.root)
-        .into_iter()
-        .filter(|id| machine.peer.class(id) == Class::Data)
-        .collect();
+    let data: Vec<Id> =
+        machine.peer.closure(outcome.root).into_iter().filter(|id| machine.peer.class(id) == Class::Data).collect();
     let mut checked = 0;
     for (number, id) in data.iter().enumerate().step_by(3) {
         let record = machine.peer.order().iter().filter(|other| *other == id).count();

@@ -66,7 +66,8 @@ fn torn_or_rotten_anywhere_costs_a_read_and_nothing_else() {
         assert!(machine.peer.bytes() - before < 2_048, "{what}: sent {} bytes", machine.peer.bytes() - before);
         let is_whole = fs::read(&path).unwrap() == whole;
         // A rotten page of the content index costs an upload of a renamed file at most, and stays until the next change.
-        let only_index = bytes.len() == whole.len() && bytes[..index_at] == whole[..index_at] && again.counts.files_read == 0;
+        let only_index =
+            bytes.len() == whole.len() && bytes[..index_at] == whole[..index_at] && again.counts.files_read == 0;
         assert!(is_whole || only_index, "{what}: the state did not become whole again");
         again.counts.files_read
     };

@@ -111,7 +111,12 @@ impl StateWriter {
         };
         if let Output::Same(before, offset) = &self.output {
             if *offset == before.trailer().blocks_end && before.trailer().body == trailer.body {
-                return Ok(StateNext { dir: self.dir, body: trailer.body, written: None, state: before.path().to_owned() });
+                return Ok(StateNext {
+                    dir: self.dir,
+                    body: trailer.body,
+                    written: None,
+                    state: before.path().to_owned(),
+                });
             }
             self.begin_file()?;
         }

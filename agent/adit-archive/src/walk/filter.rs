@@ -24,15 +24,16 @@ impl Filter {
         }
         let mut builder = GlobSetBuilder::new();
         for pattern in patterns {
-            builder.add(glob(pattern).map_err(|error| RunError::Pattern {
-                pattern: pattern.clone(),
-                reason: error.kind().to_string(),
-            })?);
+            builder.add(
+                glob(pattern).map_err(|error| RunError::Pattern {
+                    pattern: pattern.clone(),
+                    reason: error.kind().to_string(),
+                })?,
+            );
         }
-        let set = builder.build().map_err(|error| RunError::Pattern {
-            pattern: patterns.join(", "),
-            reason: error.kind().to_string(),
-        })?;
+        let set = builder
+            .build()
+            .map_err(|error| RunError::Pattern { pattern: patterns.join(", "), reason: error.kind().to_string() })?;
         Ok(Self { set: Some(set) })
     }
 
