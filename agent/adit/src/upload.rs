@@ -434,7 +434,7 @@ impl Task {
                 send(conversation, &open).await?;
             }
             Resume::Adopt(of) => {
-                let durable = self.session.durable_seq() - self.session.base();
+                let durable = self.session.durable_seq();
                 let adopted =
                     Journal::read(&self.sender.archive_dir)?.map(|journal| journal.up_to(durable)).unwrap_or_default();
                 let key = RunKey::generate(Suite::default(), &mut fill_random);
@@ -547,8 +547,7 @@ impl Task {
 
     async fn send_record(&mut self, rec: &Rec, conversation: &Conversation) -> Result<(), End> {
         if let Some(journal) = &mut self.journal {
-            // The journal counts as the box does: by session.
-            journal.append(rec.seq - self.session.base(), &record_id(&rec.record))?;
+            journal.append(rec.seq, &record_id(&rec.record))?;
         }
         Ok(conversation.send_parts(REC, 0, &[&rec.prefix(), &rec.record]).await?)
     }

@@ -335,8 +335,8 @@ fn a_run_goes_on_only_where_the_box_agrees() {
     assert!(!source.may_send(1), "kept records go first");
     let again: Vec<(u64, [u8; 8])> =
         core::iter::from_fn(|| source.next_resend()).map(|rec| (rec.seq, rec.prefix())).collect();
-    assert_eq!(again, [(4, 1u64.to_le_bytes()), (5, 2u64.to_le_bytes())]);
-    assert_eq!((source.base(), source.resent_bytes()), (3, 216));
+    assert_eq!(again, [(4, 4u64.to_le_bytes()), (5, 5u64.to_le_bytes())]);
+    assert_eq!((source.durable_seq(), source.resent_bytes()), (3, 216));
     let wrong = source_open(KeyId([9; 16]));
     let (_, mut receiver, _) = reconnected(pending(KEY, 3));
     assert_eq!(refused_with(&mut receiver, adit_wire::backup::Open::KIND, &wrong), Code::Protocol);

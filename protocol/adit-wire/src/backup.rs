@@ -80,9 +80,9 @@ pub struct Newest<'a> {
 /// Records of a run that did not end in a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The key of that run's last session. Its sequence numbers count that session's records.
+    /// The key of that run's last session.
     pub key_id: KeyId,
-    /// Every record of that session up to this sequence number is on the box's disk.
+    /// Every record of that run up to this sequence number is on the box's disk. A resumed run goes on behind it.
     pub durable_seq: u64,
     /// Every record up to this one was received; equal to or above `durable_seq`.
     pub received_seq: u64,
@@ -137,7 +137,7 @@ pub struct Commit<'a> {
     /// The whole snapshot record.
     #[serde(borrow)]
     pub record: &'a [u8],
-    /// Sequence number of the last REC of this session; 0 for none.
+    /// Sequence number of the last REC of this run; 0 for none.
     pub last_seq: u64,
 }
 message!(Commit<'a>, Backup, 9, 1, Refused, |m| m.record.len() <= 4 << 10);

@@ -40,6 +40,8 @@ struct Run<'a> {
     session: BoxSession,
     /// The session's number among the live ones; 0 before HELLO.
     number: u64,
+    /// What WELCOME said of an unfinished run.
+    pending: Option<Pending>,
     /// The store's session, from OPEN on.
     stored: Option<SessionId>,
     syncing: bool,
@@ -68,6 +70,7 @@ pub(super) async fn serve(caller: &Arc<Caller>, first: Frame, conversation: &Con
         source: keys.source,
         session,
         number: 0,
+        pending: None,
         stored: None,
         syncing: false,
         committed: false,
@@ -228,6 +231,7 @@ impl Run<'_> {
             self.refuse(Code::Adopted, "");
             return Ok(());
         }
+        self.pending = facts.pending;
         let newest = facts.newest.as_ref().map(|newest| Newest {
             seq: newest.seq,
             head: newest.head,
@@ -251,11 +255,20 @@ impl Run<'_> {
 
     async fn open(&mut self, key_record: Vec<u8>, resume_of: Option<KeyId>) -> Result<(), ServeError> {
         let source = self.source;
+        let told = self.pending.filter(|_| resume_of.is_some());
         let opened = self
             .served
             .handle
-            .call(move |store| store.open_session(&source, &key_record, resume_of, clock::moment()))
+            .call(move |store| match told {
+                // Records of the connection before came in since: the source counts from what WELCOME said.
+                Some(told) if !still_stands(store, &source, told) => None,
+                _ => Some(store.open_session(&source, &key_record, resume_of, clock::moment())),
+            })
             .await?;
+        let Some(opened) = opened else {
+            self.session.refuse(Code::Busy, 1, "the connection before was still sending; try again");
+            return Ok(());
+        };
         match opened {
             Ok(stored) => {
                 self.stored = Some(stored);
@@ -319,6 +332,13 @@ struct Facts {
     newest: Option<adit_store::SnapshotEntry>,
     pending: Option<Pending>,
     used_bytes: u64,
+}
+
+/// Whether an unfinished run's durable number is what it was.
+fn still_stands(store: &mut BoxStore, source: &SourceId, told: Pending) -> bool {
+    // If it fails the store is read-only, and opening says so.
+    let _read_only = store.sync(clock::moment());
+    store.pending(source).is_some_and(|now| now.key_id == told.key_id && now.durable_seq == told.durable_seq)
 }
 
 fn facts(store: &mut BoxStore, source: &SourceId) -> Option<Facts> {

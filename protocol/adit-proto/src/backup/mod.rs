@@ -3,8 +3,8 @@
 //! sessions of a box.
 //!
 //! One session per connection and session key; one run may outlive several. Records carry sequence numbers 1, 2, 3, … of
-//! their session. ACK names two: *received* frees the window, *durable* frees what the source keeps for sending again.
-//! Nothing here seals, stores or sends.
+//! their *run*: a resumed run goes on behind the last durable one. ACK names two: *received* frees the window, *durable*
+//! frees what the source keeps for sending again. Nothing here seals, stores or sends.
 
 mod credit;
 mod serve;

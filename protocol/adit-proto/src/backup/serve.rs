@@ -36,7 +36,7 @@ pub enum BoxAction<'a> {
     },
     /// Append the record, then call [`BoxSession::appended`].
     Append {
-        /// Its number in the session: 1, 2, 3, …
+        /// Its number in the run.
         seq: u64,
         /// The whole record, not yet checked.
         record: &'a [u8],
@@ -223,9 +223,16 @@ impl BoxSession {
         self.expect(Phase::Welcomed, "OPEN follows WELCOME, once")?;
         let open = Open::decode(body)?;
         let resume_of = (!open.resume_of.is_zero()).then_some(open.resume_of);
-        if resume_of.is_some() && resume_of != self.pending.map(|pending| pending.key_id) {
+        let pending = self.pending.filter(|_| resume_of.is_some());
+        if resume_of != pending.map(|pending| pending.key_id) {
             return Err(Refusal::protocol("OPEN resumes a session that WELCOME did not name"));
         }
+        let base = pending.map_or(0, |pending| pending.durable_seq);
+        self.arrived_seq = base;
+        self.appended_seq = base;
+        self.durable_seq = base;
+        self.acked_seq = base;
+        self.acked_durable_seq = base;
         self.phase = Phase::Sending;
         Ok(BoxAction::Open { key_record: open.key_record, resume_of })
     }

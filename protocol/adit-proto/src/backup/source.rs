@@ -135,18 +135,17 @@ pub enum SourceEvent {
 /// One record on its way, kept until it is durable. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rec {
-    /// Its number in the run, which a reconnect does not change. On the wire each session counts from 1.
+    /// Its number in the run, as on the wire.
     pub seq: u64,
     /// The whole sealed record.
     pub record: Arc<Vec<u8>>,
-    session_seq: u64,
 }
 
 impl Rec {
     /// What stands before the record in a REC body.
     #[must_use]
     pub const fn prefix(&self) -> [u8; REC_PREFIX_BYTES] {
-        self.session_seq.to_le_bytes()
+        self.seq.to_le_bytes()
     }
 }
 
@@ -212,14 +211,12 @@ struct Opened {
     key_id: KeyId,
     key_record: Vec<u8>,
     resume_of: Option<KeyId>,
-    /// Number of the run's last record before this session's first.
-    base: u64,
-    /// The same of the session that `resume_of` names, if this run had sent it.
-    base_before: Option<u64>,
+    /// Whether the session that `resume_of` names was sent from here, not by a process before.
+    ours_before: bool,
 }
 
-/// The source's side of a run. All numbers are the run's; the wire's are counted from `Opened::base`. Invariant:
-/// `durable_seq <= received_seq <= sent_seq <= last_seq`, and `kept` holds exactly `durable_seq + 1 ..= last_seq`.
+/// The source's side of a run. Invariant: `start_seq <= durable_seq <= received_seq <= sent_seq <= last_seq`, and `kept`
+/// holds exactly the records `durable_seq + 1 ..= last_seq`.
 #[derive(Debug)]
 pub struct SourceSession {
     start: SourceStart,
@@ -228,6 +225,8 @@ pub struct SourceSession {
     pending: Option<Pending>,
     kept: VecDeque<Arc<Vec<u8>>>,
     kept_bytes: u64,
+    /// The number before the first record taken here: where an unfinished run of a process before stood.
+    start_seq: u64,
     last_seq: u64,
     sent_seq: u64,
     received_seq: u64,
@@ -254,6 +253,7 @@ impl SourceSession {
             pending: None,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            start_seq: 0,
             last_seq: 0,
             sent_seq: 0,
             received_seq: 0,
@@ -297,13 +297,24 @@ impl SourceSession {
         if resume_of.is_some() && resume_of != self.pending.map(|pending| pending.key_id) {
             return Err(SourceError::NotPending);
         }
-        let base_before = match &self.opened {
-            None => None,
-            Some(before) if resume_of == Some(before.key_id) => Some(before.base),
+        let ours_before = match &self.opened {
+            None => {
+                self.begin_at(self.pending.filter(|_| resume_of.is_some()).map_or(0, |pending| pending.durable_seq));
+                false
+            }
+            Some(before) if resume_of == Some(before.key_id) => true,
             Some(_) => return Err(SourceError::NotPending),
         };
-        self.opened = Some(Opened { key_id, key_record, resume_of, base: self.durable_seq, base_before });
+        self.opened = Some(Opened { key_id, key_record, resume_of, ours_before });
         self.send_open()
+    }
+
+    /// Nothing taken here is durable yet: its first record gets the number behind `seq`.
+    fn begin_at(&mut self, seq: u64) {
+        self.last_seq = seq.saturating_add(self.last_seq.saturating_sub(self.start_seq));
+        self.resend_below = seq.saturating_add(self.resend_below.saturating_sub(self.start_seq));
+        self.start_seq = seq;
+        self.durable_seq = seq;
     }
 
     /// The last OPEN again, after [`Resume::Again`].
@@ -312,7 +323,6 @@ impl SourceSession {
     /// When it is not the turn for it.
     pub fn reopen(&mut self) -> Result<Outgoing, SourceError> {
         self.expect(Phase::Welcomed)?;
-        self.opened.as_mut().ok_or(SourceError::Turn)?.base = self.durable_seq;
         self.send_open()
     }
 
@@ -325,13 +335,6 @@ impl SourceSession {
         self.sent_seq = self.durable_seq;
         self.under_way_bytes = 0;
         Ok(frame)
-    }
-
-    /// Number of the run's last record before the running session's first: what a journal notes beside the key id, since
-    /// [`Pending`] counts by session.
-    #[must_use]
-    pub fn base(&self) -> u64 {
-        self.opened.as_ref().map_or(0, |opened| opened.base)
     }
 
     /// Whether a record of so many bytes may be sent now. When not, wait for the next [`SourceEvent::Acked`].
@@ -382,7 +385,7 @@ impl SourceSession {
     fn sending(&mut self, record: Arc<Vec<u8>>) -> Rec {
         self.sent_seq = self.sent_seq.saturating_add(1);
         self.under_way_bytes = self.under_way_bytes.saturating_add(rec_bytes(record.len()));
-        Rec { seq: self.sent_seq, session_seq: self.sent_seq.saturating_sub(self.base()), record }
+        Rec { seq: self.sent_seq, record }
     }
 
     /// Whether kept records still wait to be sent again.
@@ -435,7 +438,7 @@ impl SourceSession {
         if self.is_resending() || !self.haves.is_empty() {
             return Err(SourceError::Turn);
         }
-        let frame = outgoing(&Commit { record: snapshot_record, last_seq: self.last_seq.saturating_sub(self.base()) })?;
+        let frame = outgoing(&Commit { record: snapshot_record, last_seq: self.last_seq })?;
         self.phase = Phase::Committing;
         self.waits.commit = self.waits.commit.saturating_add(1);
         Ok(frame)
@@ -459,16 +462,21 @@ impl SourceSession {
     /// When the run can't go on.
     pub fn resume(&mut self) -> Result<Resume, ResumeError> {
         let opened = self.opened.as_ref().ok_or(ResumeError::Lost)?;
-        let (how, base) = match (self.pending, opened.resume_of) {
-            (Some(pending), _) if pending.key_id == opened.key_id => (Resume::Adopt(opened.key_id), Some(opened.base)),
-            (Some(pending), Some(before)) if pending.key_id == before => (Resume::Again, opened.base_before),
-            // The box never saw this run. What else lies there says nothing about it.
-            (_, None) if self.durable_seq == 0 => (Resume::Again, None),
+        let (how, got) = match (self.pending, opened.resume_of) {
+            (Some(pending), _) if pending.key_id == opened.key_id => {
+                (Resume::Adopt(opened.key_id), pending.durable_seq)
+            }
+            (Some(pending), Some(before)) if pending.key_id == before && opened.ours_before => {
+                (Resume::Again, pending.durable_seq)
+            }
+            // The box never saw this run; what lies there is the one before.
+            (Some(pending), Some(before)) if pending.key_id == before && self.durable_seq == self.start_seq => {
+                self.begin_at(pending.durable_seq);
+                return Ok(Resume::Again);
+            }
+            (_, None) if self.durable_seq == self.start_seq => return Ok(Resume::Again),
             (_, _) => return Err(ResumeError::Lost),
         };
-        // Without a base the records that the box counts are not this run's.
-        let counted = self.pending.map_or(0, |pending| pending.durable_seq);
-        let got = base.map_or(0, |base| base.saturating_add(counted));
         if got < self.durable_seq || got > self.last_seq {
             return Err(ResumeError::WentBack { said: self.durable_seq, got });
         }
@@ -525,9 +533,7 @@ impl SourceSession {
         if !matches!(self.phase, Phase::Sending | Phase::Committing) {
             return Err(SourceError::Turn);
         }
-        let (base, credit, repeats) = (self.base(), ack.credit, ack.repeats);
-        let received_seq = base.saturating_add(ack.received_seq);
-        let durable_seq = base.saturating_add(ack.durable_seq);
+        let Ack { received_seq, durable_seq, credit, repeats } = *ack;
         let possible = received_seq <= self.sent_seq && durable_seq <= received_seq && repeats >= self.repeats;
         if !possible || received_seq < self.received_seq || durable_seq < self.durable_seq {
             return Err(SourceError::Impossible);

@@ -9,7 +9,7 @@ use adit_proto::backup::{
 use adit_wire::backup::{Newest, Pending};
 use adit_wire::frame::Kind;
 use adit_wire::ids::{Id, KeyId, SourceId, StoreId};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -50,6 +50,8 @@ struct Store {
 
 struct Session {
     key: KeyId,
+    /// Number of the run's records that were durable at its OPEN.
+    base: u64,
     records: Vec<usize>,
     durable: usize,
 }
@@ -64,8 +66,8 @@ impl Store {
         let session = self.sessions.last().filter(|_| !self.committed)?;
         Some(Pending {
             key_id: session.key,
-            durable_seq: session.durable as u64,
-            received_seq: session.records.len() as u64,
+            durable_seq: session.base + session.durable as u64,
+            received_seq: session.base + session.records.len() as u64,
         })
     }
 
@@ -73,7 +75,8 @@ impl Store {
         assert!(self.sessions.iter().all(|session| session.key != key), "key id {key:?} was used before");
         let before = self.sessions.last().map(|session| session.key);
         assert!(resume_of.is_none() || resume_of == before, "resumes what is not pending");
-        self.sessions.push(Session { key, records: Vec::new(), durable: 0 });
+        let base = resume_of.and(self.pending()).map_or(0, |pending| pending.durable_seq);
+        self.sessions.push(Session { key, base, records: Vec::new(), durable: 0 });
         self.committed = false;
     }
 
@@ -84,7 +87,7 @@ impl Store {
         assert!(self.sessions.iter().any(|session| session.key == key), "record {item} came before its key record");
         let repeat = self.present().contains(&item);
         let session = self.sessions.last_mut().expect("an open session");
-        assert_eq!(seq, session.records.len() as u64 + 1, "records of a session come in order");
+        assert_eq!(seq, session.base + session.records.len() as u64 + 1, "records of a run come in order");
         session.records.push(item);
         self.lost.remove(&item);
         repeat
@@ -94,7 +97,7 @@ impl Store {
         for session in &mut self.sessions {
             session.durable = session.records.len();
         }
-        self.sessions.last().map_or(0, |session| session.durable as u64)
+        self.sessions.last().map_or(0, |session| session.base + session.durable as u64)
     }
 
     /// Power is cut: of what was not synced, some beginning survives.
@@ -143,10 +146,10 @@ fn item_of(id: Id) -> usize {
 struct Journal {
     /// Durable on the box, by what earlier processes learned.
     adopted: BTreeSet<usize>,
-    /// Items in the order of their numbers in this process's run.
-    numbers: Vec<usize>,
-    /// Key id and base of each session of this run.
-    sessions: Vec<(KeyId, u64)>,
+    /// Items by their numbers in the run.
+    numbers: BTreeMap<u64, usize>,
+    /// Keys of this run's sessions.
+    sessions: BTreeSet<KeyId>,
     /// Head of the snapshot that COMMIT was sent for.
     commit_head: Option<Id>,
 }
@@ -324,6 +327,8 @@ impl Lane {
     }
 
     fn send_rec(&mut self, now_ms: u64, rec: &Rec) {
+        let item = rec.record[16..24].try_into().expect("eight bytes");
+        self.journal.numbers.insert(rec.seq, usize::try_from(u64::from_le_bytes(item)).expect("small"));
         let body = [&rec.prefix()[..], &rec.record].concat();
         self.send_up(now_ms, REC, body);
     }
@@ -364,6 +369,9 @@ impl Lane {
         let action = receiver.on_frame(now_ms, packet.kind, &packet.body).expect("an honest source is not refused");
         match action.expect("an open conversation") {
             BoxAction::Hello(_) => {
+                if random.below(2) == 0 {
+                    self.store.sync();
+                }
                 let newest = self.store.newest.map(|(seq, head)| Newest { seq, head, body: &[], received_s: 0 });
                 let greeted = Greeted {
                     store: StoreId([1; 16]),
@@ -436,8 +444,6 @@ impl Lane {
             record[..16].copy_from_slice(&self.key.0);
             record[16..24].copy_from_slice(&(item as u64).to_le_bytes());
             let rec = self.session.take_record(record).expect("it may");
-            self.journal.numbers.push(item);
-            assert_eq!(rec.seq, self.journal.numbers.len() as u64);
             self.send_rec(now_ms, &rec);
         }
     }
@@ -476,7 +482,7 @@ impl Lane {
                 Resume::Adopt(key) => Some(key),
                 Resume::Again => {
                     let open = self.session.reopen().expect("its turn");
-                    self.note_session();
+                    self.journal.numbers.retain(|seq, _| *seq <= self.session.durable_seq());
                     self.send_up(now_ms, open.kind, open.body);
                     self.doing = Doing::Sending;
                     return;
@@ -488,31 +494,25 @@ impl Lane {
         self.keys_made += 1;
         self.key.0[..8].copy_from_slice(&self.keys_made.to_le_bytes());
         let open = self.session.open(self.key, self.key.0.to_vec(), resume_of).expect("its turn");
-        self.note_session();
+        self.journal.sessions.insert(self.key);
+        self.journal.numbers.retain(|seq, _| *seq <= self.session.durable_seq());
         self.send_up(now_ms, open.kind, open.body);
         self.doing = Doing::Sending;
     }
 
-    fn note_session(&mut self) {
-        self.journal.sessions.retain(|(key, _)| *key != self.key);
-        self.journal.sessions.push((self.key, self.session.base()));
-    }
-
     /// A new process looks up in the journal what of the old run is durable.
     fn adopt(&mut self, pending: Option<Pending>) -> Option<KeyId> {
-        let known = pending.and_then(|pending| {
-            let (_, base) = *self.journal.sessions.iter().find(|(key, _)| *key == pending.key_id)?;
-            Some((pending.key_id, usize::try_from(base + pending.durable_seq).expect("small")))
-        });
+        let known = pending.filter(|pending| self.journal.sessions.contains(&pending.key_id));
         let mut adopted = BTreeSet::new();
-        if let Some((_, durable)) = known {
+        if let Some(pending) = known {
             adopted = std::mem::take(&mut self.journal.adopted);
-            adopted.extend(&self.journal.numbers[..durable]);
+            adopted.extend(self.journal.numbers.range(..=pending.durable_seq).map(|(_, item)| *item));
         }
         self.todo = (0..self.sizes.len()).filter(|item| !adopted.contains(item)).collect();
         let commit_head = self.journal.commit_head;
-        self.journal = Journal { adopted, commit_head, ..Journal::default() };
-        known.map(|(key, _)| key)
+        let sessions = known.map(|pending| pending.key_id).into_iter().collect();
+        self.journal = Journal { adopted, commit_head, sessions, ..Journal::default() };
+        known.map(|pending| pending.key_id)
     }
 
     pub(crate) fn is_done(&self) -> bool {
