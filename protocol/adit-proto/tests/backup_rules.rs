@@ -365,3 +365,41 @@ fn histories_are_compared() {
     assert_eq!(info.history(6, &Id([6; 32])), History::BoxAhead);
     assert_eq!(info.history(8, &Id([8; 32])), History::BoxBehind);
 }
+
+/// A new process goes on with the run of one that died. Its OPEN is lost, and meanwhile the box made more of the dead
+/// one's records durable: these numbers say nothing about records of this process.
+#[test]
+fn a_lost_open_is_sent_again_behind_what_the_box_has_now() {
+    let old = KeyId([8; 16]);
+    let greet = |source: &mut SourceSession, durable_seq| {
+        source.hello().expect("a new connection");
+        let mut receiver = BoxSession::new(SOURCE, &CreditPool::new(16 << 20)).expect("an empty pool");
+        receiver.on_frame(0, Hello::KIND, &source_hello()).expect("not refused");
+        let pending = Some(Pending { key_id: old, durable_seq, received_seq: durable_seq });
+        receiver.welcome(&Greeted { pending, ..greeted() }).expect("asked");
+        pass(&mut receiver, source, 0);
+        receiver
+    };
+    let mut source = new_source();
+    greet(&mut source, 5);
+    source.open(KEY, vec![1], Some(old)).expect("welcomed");
+    let seqs: Vec<u64> = (0..2).map(|_| source.take_record(vec![0; 100]).expect("it may").seq).collect();
+    assert_eq!(seqs, [6, 7]);
+    source.reconnect();
+    let mut receiver = greet(&mut source, 8);
+    assert_eq!(source.resume(), Ok(Resume::Again));
+    let open = source.reopen().expect("its turn");
+    assert_eq!(give(&mut receiver, &open), Some(BoxAction::Open { key_record: &[1], resume_of: Some(old) }));
+    for seq in [9, 10] {
+        let rec = source.next_resend().expect("kept");
+        assert_eq!(rec.seq, seq);
+        receiver.on_frame(0, REC, &[&rec.prefix()[..], &rec.record].concat()).expect("in order");
+    }
+    assert!(source.next_resend().is_none());
+    assert_eq!((source.durable_seq(), source.last_seq(), source.resent_bytes()), (8, 10, 216));
+    let ack = Ack { received_seq: 10, durable_seq: 9, credit: 1 << 20, repeats: 0 };
+    source.on_frame(Ack::KIND, &encode::body(&ack).expect("fits")).expect("possible");
+    source.reconnect();
+    greet(&mut source, 9);
+    assert_eq!(source.resume(), Err(ResumeError::Lost), "it had this session, and has it no more");
+}

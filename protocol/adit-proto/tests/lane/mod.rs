@@ -75,7 +75,7 @@ impl Store {
         assert!(self.sessions.iter().all(|session| session.key != key), "key id {key:?} was used before");
         let before = self.sessions.last().map(|session| session.key);
         assert!(resume_of.is_none() || resume_of == before, "resumes what is not pending");
-        let base = resume_of.and(self.pending()).map_or(0, |pending| pending.durable_seq);
+        let base = resume_of.and_then(|_| self.pending()).map_or(0, |pending| pending.durable_seq);
         self.sessions.push(Session { key, base, records: Vec::new(), durable: 0 });
         self.committed = false;
     }
