@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=images/packages
 output=${OUTPUT:-target/deb}
+agent_bytes_max=$((8 * 1024 * 1024))
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 arch=$(dpkg --print-architecture)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
@@ -16,6 +17,12 @@ if [ -z "${BINARIES:-}" ]; then
     flags="[\"-Ctarget-feature=+crt-static\", \"--remap-path-prefix=$PWD=adit\", \"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo\"]"
     cargo build --release --locked --target "$target" --config "target.$target.rustflags=$flags" --package aditd --package adit
     BINARIES=${CARGO_TARGET_DIR:-target}/$target/release
+    for binary in adit aditd; do
+        if ldd "$BINARIES/$binary" 2>/dev/null | grep -q '=>'; then echo "$binary is not static" >&2; exit 1; fi
+        echo "$binary: $(stat -c %s "$BINARIES/$binary") bytes, static"
+    done
+    # A box has little room: the agent must stay below this.
+    [ "$(stat -c %s "$BINARIES/aditd")" -le "$agent_bytes_max" ] || { echo "aditd is larger than $agent_bytes_max bytes" >&2; exit 1; }
 fi
 
 mkdir -p "$output"

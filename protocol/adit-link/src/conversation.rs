@@ -160,7 +160,7 @@ impl Conversation {
         // No await from here to the end: the frame is queued whole or not at all.
         let mut waiting = outbox.waiting();
         if self.we_ended.load(Relaxed) {
-            outbox.written(body_bytes + adit_wire::frame::PREFIX_BYTES);
+            outbox.release(body_bytes);
             return Err(LinkError::Over);
         }
         header.conversation = self.numbered(kind)?;

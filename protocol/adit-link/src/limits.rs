@@ -2,7 +2,7 @@
 //! Every deadline and every bound of memory of the link, by name. Values that an owner may want to change are in
 //! [`Deadlines`] and [`Limits`]; the rest are constants.
 
-use adit_wire::frame::{PREFIX_BYTES, RECORD_BODY_BYTES_MAX};
+use adit_wire::frame::RECORD_BODY_BYTES_MAX;
 use std::time::Duration;
 
 /// Addresses that one dial tries.
@@ -23,8 +23,9 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 pub const UNREAD_FOR: Duration = Duration::from_secs(600);
 /// Leave-taking: unsent frames, Goodbye and TLS's close_notify together.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes of frames that wait to be written on one link: one record and as much of the next.
-pub const OUT_BYTES_MAX: usize = 3 << 20;
+/// Bytes of frames that wait to be written on one link; a longer frame waits alone. Small enough to stay in a
+/// processor's cache from the sender to TLS.
+pub const OUT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of frames that were read on one link and not yet taken by their conversations.
 pub const IN_BYTES_MAX: usize = 4 << 20;
 /// What a waiting frame counts beside its body, bytes.
@@ -36,7 +37,6 @@ pub const LINK_BODY_BYTES_MAX: usize = 4 << 10;
 /// Bytes that a handshake may take from the other side.
 pub const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
 
-const _: () = assert!(OUT_BYTES_MAX >= RECORD_BODY_BYTES_MAX + PREFIX_BYTES);
 const _: () = assert!(IN_BYTES_MAX >= RECORD_BODY_BYTES_MAX + FRAME_COST_BYTES);
 
 /// How long a dial waits for each hop.

@@ -7,21 +7,24 @@
 
 use crate::limits::OUT_BYTES_MAX;
 use crate::lock;
-use adit_wire::frame::{FLAG_END, FrameError, Header, Message, PREFIX_BYTES};
+use adit_wire::frame::{FLAG_END, FrameError, Header, Message, PREFIX_BYTES, RECORD_BODY_BYTES_MAX};
 use adit_wire::link::{Goodbye, Ping, Pong};
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore};
 
 /// A buffer that grew beyond this gives its memory back when the link falls idle.
 const IDLE_BYTES_MAX: usize = 64 << 10;
-/// Beyond [`OUT_BYTES_MAX`], for frames that may not wait.
+/// The most that waits by itself: one frame longer than all the space.
+const WAITING_BYTES_MAX: usize = RECORD_BODY_BYTES_MAX + PREFIX_BYTES;
+/// Beyond that, for frames that may not wait for space.
 const URGENT_BYTES_MAX: usize = 64 << 10;
+const _: () = assert!(WAITING_BYTES_MAX >= OUT_BYTES_MAX);
 
 /// What waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) bytes: Vec<u8>,
-    /// Bytes of `bytes` that were acquired from the space; `charged <= bytes.len()`.
+    /// Space that the frames in `bytes` took; `charged <= bytes.len()`.
     charged: usize,
     ping: Option<u64>,
     pong: Option<u64>,
@@ -43,7 +46,7 @@ impl Waiting {
     pub(crate) fn append_charged(&mut self, header: &Header, body: &[&[u8]]) -> Result<(), FrameError> {
         let before = self.bytes.len();
         self.append(header, body)?;
-        self.charged += self.bytes.len() - before;
+        self.charged += space_of(self.bytes.len() - before - PREFIX_BYTES);
         Ok(())
     }
 
@@ -62,6 +65,12 @@ pub(crate) struct Taken {
     pub(crate) charged: usize,
     /// Goodbye is the last frame in it.
     pub(crate) last: bool,
+}
+
+/// The space that a frame takes. One longer than all the space takes all of it, so it waits alone.
+const fn space_of(body_bytes: usize) -> usize {
+    let bytes = body_bytes.saturating_add(PREFIX_BYTES);
+    if bytes < OUT_BYTES_MAX { bytes } else { OUT_BYTES_MAX }
 }
 
 /// The queue of one link.
@@ -83,9 +92,14 @@ impl Outbox {
 
     /// Waits until a frame with such a body fits. The space is the caller's from then on: it appends at once.
     pub(crate) async fn acquire(&self, body_bytes: usize) -> Result<(), Ended> {
-        let bytes = u32::try_from(body_bytes + PREFIX_BYTES).map_err(|_| Ended)?;
+        let bytes = u32::try_from(space_of(body_bytes)).map_err(|_| Ended)?;
         self.space.acquire_many(bytes).await.map_err(|_| Ended)?.forget();
         Ok(())
+    }
+
+    /// Gives acquired space back unused.
+    pub(crate) fn release(&self, body_bytes: usize) {
+        self.space.add_permits(space_of(body_bytes));
     }
 
     /// What waits, to append to; [`Outbox::wake`] follows.
@@ -103,7 +117,7 @@ impl Outbox {
     /// When the peer has left too much unread.
     pub(crate) fn append_urgent(&self, header: &Header, body: &[&[u8]]) -> Result<(), Ended> {
         let mut waiting = self.waiting();
-        if waiting.bytes.len() > OUT_BYTES_MAX + URGENT_BYTES_MAX {
+        if waiting.bytes.len() > WAITING_BYTES_MAX + URGENT_BYTES_MAX {
             return Err(Ended);
         }
         waiting.append(header, body).map_err(|_| Ended)?;
@@ -189,25 +203,45 @@ mod tests {
         conversation: 1,
     };
 
+    async fn fill(outbox: &Outbox, body: &[u8]) {
+        outbox.acquire(body.len()).await.unwrap();
+        outbox.waiting().append_charged(&REC, &[body]).unwrap();
+    }
+
     #[tokio::test]
     async fn space_is_bounded_and_comes_back() {
         let outbox = Arc::new(Outbox::new());
-        let body = vec![7; 1 << 20];
-        for _ in 0..2 {
-            outbox.acquire(body.len()).await.unwrap();
-            outbox.waiting().append_charged(&REC, &[&body]).unwrap();
-        }
+        let body = vec![7; OUT_BYTES_MAX / 2 - PREFIX_BYTES];
+        fill(&outbox, &body).await;
+        fill(&outbox, &body).await;
         let third = tokio::spawn({
             let outbox = Arc::clone(&outbox);
-            async move { outbox.acquire(1 << 20).await }
+            async move { outbox.acquire(1).await }
         });
         tokio::task::yield_now().await;
-        assert!(!third.is_finished(), "two frames and their prefixes leave less than a third needs");
+        assert!(!third.is_finished(), "two frames of half the space leave none");
         let mut buffer = Vec::new();
         let taken = outbox.take(&mut buffer);
-        assert_eq!((buffer.len(), taken.charged), (2 * (body.len() + PREFIX_BYTES), 2 * (body.len() + PREFIX_BYTES)));
+        assert_eq!((buffer.len(), taken.charged), (OUT_BYTES_MAX, OUT_BYTES_MAX));
         outbox.written(taken.charged);
         third.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_longest_frame_waits_alone_and_gives_back_what_it_took() {
+        let outbox = Outbox::new();
+        for _ in 0..3 {
+            fill(&outbox, &vec![7; RECORD_BODY_BYTES_MAX]).await;
+            assert_eq!(outbox.space.available_permits(), 0);
+            let mut buffer = Vec::new();
+            let taken = outbox.take(&mut buffer);
+            assert_eq!(buffer.len(), RECORD_BODY_BYTES_MAX + PREFIX_BYTES);
+            outbox.written(taken.charged);
+            assert_eq!(outbox.space.available_permits(), OUT_BYTES_MAX);
+        }
+        outbox.acquire(77).await.unwrap();
+        outbox.release(77);
+        assert_eq!(outbox.space.available_permits(), OUT_BYTES_MAX);
     }
 
     #[test]
@@ -223,7 +257,7 @@ mod tests {
     fn urgent_frames_are_bounded_too() {
         let outbox = Outbox::new();
         let refused = (0..10_000_000).position(|_| outbox.append_urgent(&REC, &[&[0; 200]]).is_err());
-        assert!(refused.is_some_and(|count| count * 212 <= OUT_BYTES_MAX + URGENT_BYTES_MAX + 424), "{refused:?}");
+        assert!(refused.is_some_and(|count| count * 212 <= WAITING_BYTES_MAX + URGENT_BYTES_MAX + 424), "{refused:?}");
     }
 
     #[tokio::test]

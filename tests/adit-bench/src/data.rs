@@ -122,9 +122,28 @@ pub(crate) fn extent(dir: &Path) -> Result<(u64, u64)> {
     Ok((files, bytes))
 }
 
-/// Bytes of all files below a directory: what is stored. Reserved but empty space does not count for anybody.
+/// Bytes of all files below a directory: what is stored. Space reserved ahead, zeros to a file's end, counts for nobody.
 pub(crate) fn size(dir: &Path) -> Result<u64> {
-    extent(dir).map(|(_, bytes)| bytes)
+    let mut total = 0;
+    walk(dir, &mut |path, size| total += written(path, size).unwrap_or(size))?;
+    Ok(total)
+}
+
+fn written(path: &Path, size: u64) -> std::io::Result<u64> {
+    use std::os::unix::fs::FileExt as _;
+    let file = fs::File::open(path)?;
+    let mut block = [0u8; 4096];
+    let mut end = size;
+    while end > 0 {
+        let start = (end - 1) / 4096 * 4096;
+        let length = usize::try_from(end - start).unwrap_or(4096);
+        file.read_exact_at(&mut block[..length], start)?;
+        if block[..length].iter().any(|byte| *byte != 0) {
+            break;
+        }
+        end = start;
+    }
+    Ok(end)
 }
 
 #[cfg(test)]

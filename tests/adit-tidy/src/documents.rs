@@ -118,7 +118,7 @@ pub fn targets(files: &[File], facts: &Facts) -> Complaints {
         .collect()
 }
 
-/// Every command of `adit` that a document shows has its file: a subcommand is one file below `cli`.
+/// Every command of `adit` that a document of the root shows has its file: a subcommand is one file below `cli`.
 pub fn commands(files: &[File]) -> Complaints {
     let known: BTreeSet<&str> = files
         .iter()
@@ -126,7 +126,8 @@ pub fn commands(files: &[File]) -> Complaints {
         .chain(["box"])
         .collect();
     let mut complaints = Complaints::new();
-    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+    let root = files.iter().filter(|file| file.path.ends_with(".md") && !file.path.contains('/'));
+    for file in root {
         for line in file.text().lines().filter(|line| line.starts_with("    ")) {
             let verbs = line.split("adit ").skip(1).filter_map(verb);
             let unknown = verbs.filter(|verb| !known.contains(verb));

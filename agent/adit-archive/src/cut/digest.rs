@@ -240,3 +240,47 @@ impl fmt::Debug for Cutter {
 const fn times_x(value: u128) -> u128 {
     (value << 1) ^ ((value.cast_signed() >> 127).cast_unsigned() & 0x87)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Seed;
+
+    /// Runs one of the two searches over whole strips, whatever cipher this processor has.
+    struct Run<'a, 'b> {
+        search: &'a Search<'b>,
+        starts: &'a [usize],
+        found: &'a mut Vec<[Option<usize>; 3]>,
+    }
+
+    impl BlockSizeUser for Run<'_, '_> {
+        type BlockSize = U16;
+    }
+
+    impl BlockCipherEncClosure for Run<'_, '_> {
+        fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+            for start in self.starts {
+                let within = |cut: &usize| *cut < start + LANES * STRIP;
+                self.found.push([
+                    self.search.fused(backend, *start),
+                    self.search.batched(backend, *start),
+                    self.search.one_by_one(backend, *start).filter(within),
+                ]);
+            }
+        }
+    }
+
+    /// A processor has AES instructions or not: what it never runs is compared here with what it does.
+    #[test]
+    fn every_way_to_search_finds_the_same() {
+        let cutter = Cutter::new(&Seed::new([3; 32]).cut_key());
+        let mut data = vec![0; 1 << 20];
+        blake3::Hasher::new().update(b"ways").finalize_xof().fill(&mut data);
+        let starts: Vec<usize> = (CHUNK_BYTES_AVG..data.len() - LANES * STRIP).step_by(LANES * STRIP - 100).collect();
+        let mut found = Vec::new();
+        let search = Search { cutter: &cutter, data: &data, cut: &mut None };
+        cutter.prf.encrypt_with_backend(Run { search: &search, starts: &starts, found: &mut found });
+        assert!(found.iter().all(|[fused, batched, single]| fused == batched && batched == single), "{found:?}");
+        assert!(found.iter().filter(|ways| ways[0].is_some()).count() > 3, "there are cuts to compare");
+    }
+}

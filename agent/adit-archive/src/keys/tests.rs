@@ -4,6 +4,7 @@
 use super::*;
 use crate::secret::Secret;
 use adit_wire::ids::{ChannelBinding, PublicKey, SourceId};
+use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Cheap, so that tests are quick: what it costs does not change what it does.
@@ -348,4 +349,35 @@ fn proofs_cover_connection_source_and_both_machines() {
     let recover = recovery.prove_recover(&binding, &box_key, &own_key);
     assert!(verify(&public, b"adit recover v1\0", &[&binding.0, &box_key.0, &own_key.0], &recover));
     assert!(!verify(&public, b"adit recover v1\0", &[&binding.0, &own_key.0, &box_key.0], &recover));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever a person pastes: an answer, never a panic, and a changed file is never taken for another key.
+    #[test]
+    fn texts_are_judged_without_panic(at in any::<prop::sample::Index>(), with in "\\PC{0,4}", take in 0usize..4) {
+        let key = key_of(0x42);
+        let request = SourceKeys::generate(&mut filler(1));
+        let line = request.request("web1").and_then(|r| r.to_text(&request)).expect("a good name");
+        let file = key.to_file_text(Protection::None, &mut filler(1)).expect("nothing to refuse");
+        for text in [key.public().to_text(), line, file.to_string(), key.words().to_string()] {
+            let chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            let end = (at + take).min(chars.len());
+            let changed: String = chars[..at].iter().copied().chain(with.chars()).chain(chars[end..].iter().copied()).collect();
+            let public = key.signing().public();
+            if let Ok(read) = RecoveryPublic::from_text(&changed) {
+                prop_assert_eq!(read.signing_key(), public);
+            }
+            if let Ok(read) = RecoveryKey::from_file_text(&changed, None) {
+                prop_assert_eq!(read.signing().public(), public);
+            }
+            if let Ok(read) = CertificateRequest::from_text(&changed) {
+                prop_assert_eq!(read.signing_key, request.signing().public());
+            }
+            // One word in 256 passes the words' own checksum: all that is asked is an answer.
+            let _answer = RecoveryKey::from_words(&changed);
+        }
+    }
 }

@@ -103,7 +103,7 @@ impl Runner {
 }
 
 pub(crate) fn start(machine: &Machine) -> SourceStart {
-    SourceStart { source: machine.source, epoch: 0, newest_seq: 0, newest_head: Id::ZERO }
+    SourceStart { source: machine.source, epoch: 1, newest_seq: 0, newest_head: Id::ZERO }
 }
 
 /// What a small run sends.
@@ -128,7 +128,7 @@ pub(crate) async fn back_up(lab: &Lab, machine: &Machine, key: u8) -> (SmallRun,
     let link = machine.connect(lab).await;
     let (mut runner, welcome) = Runner::hello(&link, start(machine)).await.expect("welcome");
     let (seq, prev) = welcome.newest.map_or((1, Id::ZERO), |newest| (newest.seq + 1, newest.head));
-    let mut sealer = Sealer::new(machine, key, 0);
+    let mut sealer = Sealer::new(machine, key, 1);
     runner.open(&sealer, None).await.expect("opened");
     let run = small_run(&mut sealer, seq, prev, 5, 200_000);
     runner.records(&run.records).await.expect("sent");
@@ -182,7 +182,7 @@ async fn what_is_committed_comes_back_after_a_restart() {
     let ids: Vec<Id> = run.records.iter().map(|record| id_of(record)).collect();
     let mut got = fetch(&web, &link, &ids).await.expect("fetched");
     let mut expected = run.records.clone();
-    expected.push(Sealer::new(&web, 1, 0).key_record());
+    expected.push(Sealer::new(&web, 1, 1).key_record());
     assert_eq!(id_of(&got[0]), id_of(expected.last().expect("key")), "the key record comes first");
     got.sort();
     expected.sort();
@@ -215,7 +215,7 @@ async fn a_commit_names_what_is_missing_and_takes_it_later() {
     let web = lab.paired(Role::Source, "web1").await;
     let link = web.connect(&lab).await;
     let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-    let mut sealer = Sealer::new(&web, 1, 0);
+    let mut sealer = Sealer::new(&web, 1, 1);
     runner.open(&sealer, None).await.expect("opened");
     let run = small_run(&mut sealer, 1, Id::ZERO, 3, 1_000);
     let (root, rest) = run.records.split_last().expect("records");
@@ -232,7 +232,7 @@ async fn a_cut_run_goes_on_where_it_was() {
     let web = lab.paired(Role::Source, "web1").await;
     let link = web.connect(&lab).await;
     let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-    let mut sealer = Sealer::new(&web, 1, 0);
+    let mut sealer = Sealer::new(&web, 1, 1);
     runner.open(&sealer, None).await.expect("opened");
     let run = small_run(&mut sealer, 1, Id::ZERO, 6, 100_000);
     runner.records(&run.records[..4]).await.expect("sent");
@@ -242,7 +242,7 @@ async fn a_cut_run_goes_on_where_it_was() {
     let (mut runner, welcome) = Runner::hello(&link, start(&web)).await.expect("welcome");
     let pending = welcome.pending.expect("the run is known");
     assert_eq!((pending.key_id, pending.durable_seq), (sealer.key_id, 4));
-    let mut again = Sealer::new(&web, 2, 0);
+    let mut again = Sealer::new(&web, 2, 1);
     runner.open(&again, Some(pending.key_id)).await.expect("opened");
     // What is left goes out under the new key; the node names what came before.
     let data: Vec<Id> = run.records[..4].iter().map(|record| id_of(record)).collect();
@@ -259,11 +259,11 @@ async fn a_second_session_takes_the_source_over() {
     let web = lab.paired(Role::Source, "web1").await;
     let old = web.connect(&lab).await;
     let (mut first, _) = Runner::hello(&old, start(&web)).await.expect("welcome");
-    first.open(&Sealer::new(&web, 1, 0), None).await.expect("opened");
+    first.open(&Sealer::new(&web, 1, 1), None).await.expect("opened");
     let new = web.connect(&lab).await;
     let (mut second, _) = Runner::hello(&new, start(&web)).await.expect("welcome");
     old.closed().await;
-    let mut sealer = Sealer::new(&web, 2, 0);
+    let mut sealer = Sealer::new(&web, 2, 1);
     second.open(&sealer, None).await.expect("opened");
     let run = small_run(&mut sealer, 1, Id::ZERO, 2, 1_000);
     second.records(&run.records).await.expect("sent");
@@ -289,7 +289,7 @@ async fn a_record_that_breaks_a_rule_ends_the_session() {
     for (key, spoil) in [(1u8, 70usize), (2, 0), (3, 3)] {
         let link = web.connect(&lab).await;
         let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-        let mut sealer = Sealer::new(&web, key, 0);
+        let mut sealer = Sealer::new(&web, key, 1);
         runner.open(&sealer, None).await.expect("opened");
         let mut record = sealer.data(&noise(1_000, 1));
         record[spoil] ^= 0x40;
@@ -324,7 +324,7 @@ async fn a_certificate_is_registered_later() {
     let lab = Lab::start(As::Box).await;
     let web = lab.paired(Role::Source, "web1").await;
     let link = web.connect(&lab).await;
-    let bytes = certificate(&web, 0);
+    let bytes = certificate(&web, 1);
     let certify = Certify { source: web.source, recovery_key: web.recovery.public_key(), certificate: &bytes };
     ask(&link, &certify).await.expect("registered").message::<Certified>().expect("registered");
     let frame = ask(&link, &List { source: web.source, after_seq: 0 }).await.expect("listed");
@@ -332,7 +332,7 @@ async fn a_certificate_is_registered_later() {
     assert_eq!(listed.certificate, &bytes[..]);
     // Another recovery key can't take the source.
     let thief = Machine { recovery: adit_link::Identity::generate(), ..web.clone() };
-    let bytes = certificate(&thief, 1);
+    let bytes = certificate(&thief, 2);
     let certify = Certify { source: web.source, recovery_key: thief.recovery.public_key(), certificate: &bytes };
     let error = ask(&link, &certify).await.expect_err("refused");
     assert_eq!(code_of(&error), Some(Code::Signature));

@@ -46,7 +46,7 @@ async fn records_out_of_order_replayed_or_before_their_turn() {
     for (key, seqs) in [(1u8, &[2u64][..]), (2, &[1, 1]), (3, &[1, 3]), (4, &[0]), (5, &[u64::MAX])] {
         let link = web.connect(&lab).await;
         let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-        let mut sealer = Sealer::new(&web, key, 0);
+        let mut sealer = Sealer::new(&web, key, 1);
         runner.open(&sealer, None).await.expect("opened");
         for seq in seqs {
             let record = sealer.data(&noise(500, *seq));
@@ -74,7 +74,7 @@ async fn a_source_that_ignores_its_credit_is_refused() {
     let web = lab.paired(Role::Source, "web1").await;
     let link = web.connect(&lab).await;
     let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-    let mut sealer = Sealer::new(&web, 1, 0);
+    let mut sealer = Sealer::new(&web, 1, 1);
     runner.open(&sealer, None).await.expect("opened");
     let mut outcome = Ok(());
     for seq in 1..=64u64 {

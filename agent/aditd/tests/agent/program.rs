@@ -22,14 +22,14 @@ async fn kill_nine_loses_nothing_that_was_acknowledged() {
     let web = lab.paired(Role::Source, "web1").await;
     let link = web.connect(&lab).await;
     let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-    let mut sealer = Sealer::new(&web, 1, 0);
+    let mut sealer = Sealer::new(&web, 1, 1);
     runner.open(&sealer, None).await.expect("opened");
     let first = small_run(&mut sealer, 1, Id::ZERO, 8, 150_000);
     runner.records(&first.records).await.expect("sent");
     assert!(matches!(runner.commit(&first.snapshot).await, Ok(Outcome::Committed(_))));
     // A second run is cut in its middle.
     let (mut runner, _) = Runner::hello(&link, start(&web)).await.expect("welcome");
-    let mut sealer = Sealer::new(&web, 2, 0);
+    let mut sealer = Sealer::new(&web, 2, 1);
     runner.open(&sealer, None).await.expect("opened");
     let second = small_run(&mut sealer, 2, id_of(&first.snapshot), 8, 150_000);
     runner.records(&second.records[..5]).await.expect("sent");
@@ -41,7 +41,7 @@ async fn kill_nine_loses_nothing_that_was_acknowledged() {
     assert_eq!(welcome.newest.map(|newest| newest.head), Some(id_of(&first.snapshot)));
     let pending = welcome.pending.expect("the cut run is known");
     assert_eq!((pending.key_id, pending.durable_seq), (sealer.key_id, 5));
-    let mut again = Sealer::new(&web, 3, 0);
+    let mut again = Sealer::new(&web, 3, 1);
     runner.open(&again, Some(pending.key_id)).await.expect("opened");
     let data: Vec<Id> = second.records[..5].iter().map(|record| id_of(record)).collect();
     let (info, root) = (again.data(b"info"), again.node(&data));
@@ -98,7 +98,7 @@ async fn eight_sources_fit_into_little_memory() {
         let link = machine.connect(&lab).await;
         runs.spawn(async move {
             let (mut runner, _) = Runner::hello(&link, start(&machine)).await.expect("welcome");
-            let mut sealer = Sealer::new(&machine, 1, 0);
+            let mut sealer = Sealer::new(&machine, 1, 1);
             runner.open(&sealer, None).await.expect("opened");
             for seed in 0..24 {
                 let record = sealer.data(&noise(1 << 20, seed));

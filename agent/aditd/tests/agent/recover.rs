@@ -83,12 +83,12 @@ async fn a_new_machine_takes_the_source_over() {
     let code = |outcome: Result<_, _>| outcome.map(|_| ()).map_err(|error| code_of(&error));
     let device_key = new.identity.public_key();
     // Not by an old epoch, and not by another's signature.
-    let bytes = certificate(&new, 0);
+    let bytes = certificate(&new, 1);
     assert_eq!(code(ask(&link, &Adopt { certificate: &bytes, device_key }).await), Err(Some(Code::EpochOld)));
     let thief = Machine { recovery: Identity::generate(), ..new.clone() };
-    let bytes = certificate(&thief, 1);
+    let bytes = certificate(&thief, 2);
     assert_eq!(code(ask(&link, &Adopt { certificate: &bytes, device_key }).await), Err(Some(Code::Signature)));
-    let bytes = certificate(&new, 1);
+    let bytes = certificate(&new, 2);
     let frame = ask(&link, &Adopt { certificate: &bytes, device_key }).await.expect("adopted");
     assert_eq!(frame.message::<Adopted<'_>>().expect("adopted").name, "web1");
     old_link.closed().await;
@@ -118,7 +118,7 @@ async fn a_carried_store_is_read_without_the_boxs_key() {
     assert_eq!(names.expect("opened"), ["web1"]);
     let ids: Vec<Id> = run.records.iter().map(|record| id_of(record)).collect();
     assert_eq!(fetch_unproven(&new, &link, &ids).await.expect("read").len(), ids.len() + 1);
-    let bytes = certificate(&new, 1);
+    let bytes = certificate(&new, 2);
     let adopt = Adopt { certificate: &bytes, device_key: new.identity.public_key() };
     let error = ask(&link, &adopt).await.expect_err("refused");
     assert_eq!(code_of(&error), Some(Code::ReadOnly));

@@ -16,19 +16,17 @@ pub(crate) struct Flip {
 }
 
 impl Flip {
-    /// Flips one bit in the middle of the largest file below `store`.
+    /// Flips one bit within the largest segment below `store`.
     pub(crate) fn in_largest(store: &Path) -> Result<Self> {
         let mut files = Vec::new();
         collect(store, &mut files).with_context(|| format!("read {}", store.display()))?;
         let (length, file) = files.into_iter().max().context("the store holds no file")?;
-        // A third into what is stored; the end of an open segment may be reserved and empty.
         let flip = Self { file, offset: length / 3 };
-        flip.toggle()?;
+        flip.apply()?;
         Ok(flip)
     }
 
-    /// Flips it, or flips it back.
-    pub(crate) fn toggle(&self) -> Result<()> {
+    fn apply(&self) -> Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.file);
         let file = file.with_context(|| format!("open {}", self.file.display()))?;
         let mut byte = [0u8; 1];

@@ -30,6 +30,13 @@ pub(crate) struct Stage {
     step: u32,
 }
 
+/// Whether what a program says on standard error is kept from the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hush {
+    Yes,
+    No,
+}
+
 /// What a command came to.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -79,9 +86,25 @@ impl Stage {
 
     /// Runs a program, whatever its exit code.
     pub(crate) fn run_any(&self, name: &str, arguments: &[&str]) -> Result<Outcome> {
+        self.run_with(name, arguments, Hush::No)
+    }
+
+    /// Runs a program without what it says to people, and insists that it ends well.
+    pub(crate) fn run_hushed(&self, name: &str, arguments: &[&str]) -> Result<Outcome> {
+        let outcome = self.run_with(name, arguments, Hush::Yes)?;
+        if outcome.code != 0 {
+            bail!("{name} ended with {}", outcome.code);
+        }
+        Ok(outcome)
+    }
+
+    fn run_with(&self, name: &str, arguments: &[&str], hush: Hush) -> Result<Outcome> {
         say(&format!("    $ {name} {}", shown(arguments)));
         let mut command = Command::new(program(name));
         command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).stdout(Stdio::piped());
+        if hush == Hush::Yes {
+            command.stderr(Stdio::null());
+        }
         let mut child = command.spawn().with_context(|| format!("start {name}"))?;
         let _running = Running::note(child.id());
         let mut stdout = String::new();
@@ -221,15 +244,11 @@ fn shown(arguments: &[&str]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// Bytes below a directory as `du` counts them: what lies on the disk.
-pub(crate) fn disk_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let sizes = entries.filter_map(Result::ok).filter_map(|entry| {
-        let metadata = entry.metadata().ok()?;
-        Some(if metadata.is_dir() { disk_bytes(&entry.path()) } else { metadata.blocks() * 512 })
-    });
-    sizes.sum()
+/// Bytes of the records in a store: of its segments, without the space that the box reserves ahead.
+pub(crate) fn record_bytes(store: &Path) -> u64 {
+    let segments = ["seg", "met"].map(|dir| std::fs::read_dir(store.join(dir)));
+    let files = segments.into_iter().flatten().flatten().filter_map(Result::ok);
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// A size for a person.
