@@ -21,7 +21,7 @@ pub const FRAME_WITHIN: Duration = Duration::from_secs(300);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 /// A conversation's owner leaves its queue full for this long: the link ends.
 pub const UNREAD_FOR: Duration = Duration::from_secs(600);
-/// Leave-taking: unsent frames, Goodbye and TLS's close_notify together.
+/// Leave-taking ends when the peer takes nothing, or does not close its side, for this long.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of frames that wait to be written on one link; a longer frame waits alone. Small enough to stay in a
 /// processor's cache from the sender to TLS.

@@ -357,11 +357,18 @@ impl Link {
         Closer(Arc::clone(&self.shared))
     }
 
-    /// Sends what waits, takes leave and closes; at most [`CLOSE_WITHIN`]. `None`: everything is done.
+    /// Sends what waits, takes leave and closes. It gives up when the peer takes nothing for [`CLOSE_WITHIN`]. `None`:
+    /// everything is done.
     pub async fn close(self, code: Option<Code>) {
-        self.shared.outbox.goodbye(code.map_or(0, |code| code as u16));
-        // Late or in time: the drop of `self` cuts what is left.
-        drop(timeout(CLOSE_WITHIN, self.shared.ended.cancelled()).await);
+        let Shared { outbox, meter, ended, .. } = &*self.shared;
+        outbox.goodbye(code.map_or(0, |code| code as u16));
+        let mut sent_bytes = u64::MAX;
+        while sent_bytes != meter.sent_bytes() {
+            sent_bytes = meter.sent_bytes();
+            if timeout(CLOSE_WITHIN, ended.cancelled()).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 

@@ -165,6 +165,34 @@ async fn a_peer_that_takes_nothing_ends_the_link() {
     assert!(link.counters().frames_sent < (OUT_BYTES_MAX >> 20) as u64 + 4);
 }
 
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_a_slow_peer_and_not_for_a_stuck_one() {
+    let (link, mut end) = link_and_end().await;
+    let sending = link.open().unwrap();
+    sending.send_parts(TEST, 1, &[&[7; 500 << 10]]).await.unwrap();
+    let begun = Instant::now();
+    let reading = async {
+        let (mut total, mut bytes) = (0, [0; 10 << 10]);
+        loop {
+            match end.read(&mut bytes).await.unwrap() {
+                0 => return total,
+                read => total += read,
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let ((), total) = tokio::join!(link.close(None), reading);
+    assert!(total > 500 << 10, "{total} bytes at 10 KiB a second");
+    assert!(begun.elapsed() > Duration::from_secs(40));
+
+    let (link, _end) = link_and_end().await;
+    let sending = link.open().unwrap();
+    sending.send_parts(TEST, 1, &[&[7; 500 << 10]]).await.unwrap();
+    let begun = Instant::now();
+    link.close(None).await;
+    assert!(begun.elapsed() <= 2 * CLOSE_WITHIN, "{:?}", begun.elapsed());
+}
+
 /// Our own pause is no silence of the peer's; but an owner who never comes back ends the link.
 #[tokio::test(start_paused = true)]
 async fn a_busy_owner_is_waited_for_and_a_gone_one_is_not() {
