@@ -113,6 +113,8 @@ pub struct Report {
     pub bytes: u64,
     /// Records fetched.
     pub records: u64,
+    /// Entries below nodes that are absent or damaged; of each such node only the first path is in `faults`.
+    pub entries_lost: u64,
     /// Paths that are not there or not right, with the reason.
     pub faults: Vec<(Vec<u8>, Fault)>,
     /// Paths whose owner only root could have set.

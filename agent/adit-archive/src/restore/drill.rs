@@ -2,7 +2,7 @@
 //! A fire drill: random files come back for real and are compared with what is on the disk now.
 
 use super::keyring::Keyring;
-use super::reader::{Cursor, Met, TreeReader, Wanted};
+use super::reader::{Node, ReadError, TreeReader};
 use super::run::{RestoreError, restore};
 use super::{Fetcher, Report, Target};
 use crate::entry::{Entry, Kind, Mark, display_path};
@@ -65,7 +65,8 @@ pub fn drill(
     Ok(report)
 }
 
-/// Draws files by a uniform number over all entries; one that hits something else takes the next file.
+/// Draws files by a uniform number over all entries; only leaves that hold a drawn number are fetched. A number that
+/// hits something else takes the next file of its leaf, or none.
 fn draw(
     reader: &mut TreeReader<'_>,
     root: Id,
@@ -73,43 +74,59 @@ fn draw(
     fill: &mut dyn FnMut(&mut [u8]),
 ) -> Result<Vec<Entry>, RestoreError> {
     let (entries, _) = reader.totals(root)?;
-    if entries == 0 {
-        return Ok(Vec::new());
-    }
     let mut numbers: Vec<u64> = (0..count)
         .map(|_| {
             let mut bytes = [0; 8];
             fill(&mut bytes);
-            u64::from_le_bytes(bytes) % entries
+            u64::from_le_bytes(bytes) % entries.max(1)
         })
         .collect();
     numbers.sort_unstable();
-    let mut numbers = numbers.into_iter().peekable();
+    let between = |from: u64, to: u64| {
+        &numbers[numbers.partition_point(|number| *number < from)..numbers.partition_point(|number| *number < to)]
+    };
     let mut drawn: Vec<Entry> = Vec::new();
-    let mut cursor = Cursor::new(root, Wanted::default());
-    let mut at = 0u64;
-    let mut due = 0usize;
-    loop {
-        let met = reader.next_leaves(&mut cursor)?;
-        if met.is_empty() || (numbers.peek().is_none() && due == 0) {
-            return Ok(drawn);
-        }
-        for met in met {
-            match met {
-                Met::Lost(_, entries) => at += entries,
-                Met::Leaf(leaf) => {
-                    for entry in leaf.entries {
-                        while numbers.next_if(|number| *number <= at).is_some() {
-                            due += 1;
+    let mut ahead = vec![(root, 0u64)];
+    for _ in 0..=adit_wire::record::HEIGHT_MAX {
+        let ids: Vec<Id> = ahead.iter().map(|(id, _)| *id).collect();
+        let mut found = reader.nodes(&ids)?;
+        let mut below = Vec::new();
+        for (id, start) in ahead {
+            match found.remove(&id) {
+                Some(Node::Inner(inner)) => {
+                    let mut at = start;
+                    for child in inner.children {
+                        let end = at.saturating_add(child.entries);
+                        if !between(at, end).is_empty() {
+                            below.push((child.id, at));
                         }
-                        at += 1;
-                        if due > 0 && entry.kind == Kind::File && entry.mark == Mark::Whole {
-                            due -= 1;
-                            drawn.push(entry);
-                        }
+                        at = end;
                     }
                 }
+                Some(Node::Leaf(entries, _)) => draw_from(&entries, start, &between, &mut drawn),
+                Some(Node::List(..)) | None => return Err(ReadError::Damaged("node", id).into()),
             }
+        }
+        if below.is_empty() {
+            break;
+        }
+        ahead = below;
+    }
+    Ok(drawn)
+}
+
+fn draw_from<'n>(
+    entries: &[Entry],
+    start: u64,
+    between: &impl Fn(u64, u64) -> &'n [u64],
+    drawn: &mut Vec<Entry>,
+) {
+    let mut due = 0;
+    for (at, entry) in (start..).zip(entries) {
+        due += between(at, at + 1).len();
+        if due > 0 && entry.kind == Kind::File && entry.mark == Mark::Whole {
+            due -= 1;
+            drawn.push(entry.clone());
         }
     }
 }

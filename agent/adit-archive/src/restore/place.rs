@@ -101,7 +101,14 @@ impl Ground {
         };
         for end in &ends[known.map_or(0, |known| known + 1)..] {
             let (_, name) = split_name(&path[..*end]);
-            at = Arc::new(open_beneath(&at, name, OFlags::PATH | OFlags::DIRECTORY)?);
+            at = Arc::new(match open_beneath(&at, name, OFlags::PATH | OFlags::DIRECTORY) {
+                // Its entry is lost or could not be made; what lies below it need not be.
+                Err(Errno::NOENT) => {
+                    rustix::fs::mkdirat(&*at, name, Mode::RWXU)?;
+                    open_beneath(&at, name, OFlags::PATH | OFlags::DIRECTORY)?
+                }
+                other => other?,
+            });
             if dirs.len() >= OPEN_DIRS_MAX {
                 dirs.clear();
             }

@@ -64,6 +64,7 @@ struct Restorer<'a> {
     dirs: Vec<Entry>,
     dir_count: u64,
     others: u64,
+    entries_lost: u64,
     /// Group of hard links to the path that got the content.
     firsts: HashMap<u64, (Vec<u8>, Content)>,
     /// Names to be linked at the end.
@@ -100,6 +101,7 @@ pub fn restore(
         dirs: Vec::new(),
         dir_count: 0,
         others: 0,
+        entries_lost: 0,
         firsts: HashMap::new(),
         links: Vec::new(),
         progress,
@@ -120,7 +122,10 @@ impl Restorer<'_> {
         let (mut leaves, mut records) = (Vec::new(), 0);
         for met in met {
             match met {
-                Met::Lost(first, _) => self.ground.fault(&first, Fault::Damaged),
+                Met::Lost(first, entries) => {
+                    self.entries_lost += entries;
+                    self.ground.fault(&first, Fault::Damaged);
+                }
                 Met::Leaf(leaf) => {
                     if records + leaf.data_refs.len() > RECORDS_AT_ONCE {
                         self.group(std::mem::take(&mut leaves))?;
@@ -402,6 +407,7 @@ impl Restorer<'_> {
             others: self.others,
             bytes: self.ground.bytes.load(Ordering::Relaxed),
             records: self.reader.line.records,
+            entries_lost: self.entries_lost,
             faults: self.ground.take_faults(),
             owners_not_set: self.ground.owners_not_set.load(Ordering::Relaxed),
         }

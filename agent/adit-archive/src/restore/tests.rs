@@ -340,6 +340,7 @@ fn a_lost_leaf_costs_its_own_entries_only() {
     let (report, _) = machine.restore(outcome.root, "back");
     assert!(report.faults.iter().any(|(_, fault)| *fault == Fault::Damaged));
     assert!(report.files >= 1_200 - 424 && report.files < 1_200, "{} files came back", report.files);
+    assert!(report.entries_lost >= 1_200 - report.files && report.entries_lost <= 424);
 }
 
 #[test]

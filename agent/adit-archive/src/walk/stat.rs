@@ -47,7 +47,7 @@ const fn time(stamp: StatxTimestamp) -> Time {
 impl Stat {
     /// Of a name in a directory, itself and not what it points to.
     pub(crate) fn at(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS).map(|found| Self::from_statx(&found))
     }
 
