@@ -55,6 +55,22 @@ async fn an_unknown_key_does_not_finish_the_main_doors_handshake() {
     assert!(events[0].to_string().contains(&stranger().public_key().to_string()), "the log names the key");
 }
 
+/// The refusal arrives although the dialler streams: what it has sent unread must not reset the refusal away.
+#[tokio::test]
+async fn a_stream_does_not_drown_the_refusal() {
+    let listener = listen(TestGate::with(&[client().public_key()]), one_network()).await;
+    for _ in 0..8 {
+        let link = dial_as(&stranger(), &listener, Door::Main).await.unwrap();
+        let sending = link.open().unwrap();
+        let error = loop {
+            if let Err(error) = soon(sending.send_parts(crate::common::TEST, 0, &[&[7; 1 << 20]])).await {
+                break error;
+            }
+        };
+        assert!(matches!(error, LinkError::NotPaired), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn another_machine_at_the_address_is_named() {
     let listener = listen(TestGate::with(&[client().public_key()]), Limits::default()).await;
