@@ -137,7 +137,7 @@ events! {
         key: PublicKey } = Warn, "adoptions_total", "{name} ({source}) is taken over by key {key}";
     /// The peer files changed.
     PeersChanged { /// How many there are.
-        count: usize } = Info, "peers_changed_total", "{count} peers";
+        count: usize } = Info, "peers_changed_total", "peers: {count}";
     /// A peer file can't be used.
     PeerFile { /// Why.
         why: String } = Warn, "peer_files_refused_total", "cannot {why}";

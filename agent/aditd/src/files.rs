@@ -86,6 +86,7 @@ impl Step {
                 let mut options = OpenOptions::new();
                 options.write(true).create(true).truncate(true).mode(FILE_MODE);
                 let mut file = options.open(path).map_err(FileError::at("create", path))?;
+                own_like_directory(&file, path);
                 file.write_all(bytes).map_err(FileError::at("write", path))?;
                 file.sync_all().map_err(FileError::at("sync", path))
             }
@@ -98,6 +99,17 @@ impl Step {
                 File::open(path).and_then(|dir| dir.sync_all()).map_err(FileError::at("sync directory", path))
             }
         }
+    }
+}
+
+/// Root makes files for the agent's user: whoever owns the directory owns what is made in it. Others can't give files
+/// away, and needn't.
+fn own_like_directory(file: &File, path: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Some(Ok(dir)), Ok(made)) = (path.parent().map(std::fs::metadata), file.metadata()) else { return };
+    if dir.uid() != made.uid() {
+        // Refused means: not root. Then the file is as usable as its maker is.
+        let _not_root = std::os::unix::fs::fchown(file, Some(dir.uid()), Some(dir.gid()));
     }
 }
 
@@ -155,21 +167,99 @@ pub fn names(dir: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// Makes a directory that only its owner may enter, if there is none, and tightens one that is open to others.
+/// Makes a directory that only its owner may enter, if there is none. One that is there and open to others is closed to
+/// them when it is empty or holds `mark`; else it may be somebody else's, and it is refused.
 ///
 /// # Errors
-/// When it can't be made.
-pub fn private_dir(path: &Path) -> Result<(), FileError> {
+/// When it can't be made, or is open to others and not ours.
+pub fn private_dir(path: &Path, mark: &str) -> Result<(), FileError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(DIR_MODE)
         .create(path)
         .map_err(FileError::at("create directory", path))?;
     let metadata = std::fs::metadata(path).map_err(FileError::at("open", path))?;
-    let mode = metadata.permissions().mode();
-    if mode & 0o077 != 0 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(DIR_MODE))
-            .map_err(FileError::at("close to others", path))?;
+    if metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(());
     }
-    Ok(())
+    let names = names(path)?;
+    let ours = names.iter().all(|name| name == "lost+found" || name == mark) || names.iter().any(|name| name == mark);
+    if !ours {
+        let why = "it is open to other users and holds other things; name another directory, or chmod 700 this one";
+        return Err(FileError::at("use", path)(std::io::Error::other(why)));
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(DIR_MODE))
+        .map_err(FileError::at("close to others", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    fn open_to_all(dir: &Path, file: Option<&str>) {
+        std::fs::create_dir(dir).expect("made");
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("set");
+        if let Some(file) = file {
+            std::fs::write(dir.join(file), "").expect("written");
+        }
+    }
+
+    #[test]
+    fn only_our_own_directories_are_closed_to_others() {
+        let dir = tempfile::tempdir().expect("directory");
+        let at = |name: &str| dir.path().join(name);
+        open_to_all(&at("empty"), None);
+        open_to_all(&at("ours"), Some("identity"));
+        open_to_all(&at("home"), Some("holiday.jpg"));
+        for name in ["new", "empty", "ours"] {
+            private_dir(&at(name), "identity").expect(name);
+            assert_eq!(mode(&at(name)), 0o700, "{name}");
+        }
+        let error = private_dir(&at("home"), "identity").expect_err("not ours");
+        assert!(crate::report::chain(&error).contains("chmod 700"), "{error}");
+        assert_eq!(mode(&at("home")), 0o755);
+    }
+
+    #[test]
+    fn a_replaced_file_is_old_or_new_after_every_step() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("fact");
+        std::fs::write(&path, "old").expect("written");
+        let steps = replacing(dir.path(), "fact", b"new".to_vec());
+        for step in &steps {
+            let text = std::fs::read_to_string(&path).expect("read");
+            assert!(text == "old" || text == "new");
+            step.apply().expect("applied");
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "new");
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_directorys_owner() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().expect("directory");
+        let is_root = std::os::unix::fs::chown(dir.path(), Some(12_345), Some(12_345)).is_ok();
+        let steps = replacing(dir.path(), "fact", b"new".to_vec());
+        if is_root {
+            apply(&steps).expect("applied");
+            assert_eq!(std::fs::metadata(dir.path().join("fact")).expect("there").uid(), 12_345);
+        } else {
+            apply(&steps).expect("applied");
+            let own = std::fs::metadata(dir.path()).expect("there").uid();
+            assert_eq!(std::fs::metadata(dir.path().join("fact")).expect("there").uid(), own);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_not_read() {
+        let dir = tempfile::tempdir().expect("directory");
+        std::fs::write(dir.path().join("f"), [0u8; 11]).expect("written");
+        assert!(read(&dir.path().join("f"), 10).is_err());
+        assert_eq!(read(&dir.path().join("f"), 11).expect("read").len(), 11);
+    }
 }

@@ -74,7 +74,7 @@ impl std::fmt::Debug for Links {
 }
 
 impl Links {
-    /// Registers a connection. Beyond the limit of its role the key's oldest one is cut.
+    /// Registers a connection. Beyond the limit of its role the key's oldest one is cut, those that send last.
     pub(crate) fn add(
         &mut self,
         key: PublicKey,
@@ -86,10 +86,15 @@ impl Links {
         let id = LinkId(self.next);
         self.next += 1;
         let mut takeover = None;
-        let mine: Vec<usize> =
-            self.live.iter().enumerate().filter(|(_, live)| live.key == key).map(|(index, _)| index).collect();
+        let mine: Vec<(bool, usize)> = self
+            .live
+            .iter()
+            .enumerate()
+            .filter(|(_, live)| live.key == key)
+            .map(|(index, live)| (self.sends(live.id), index))
+            .collect();
         if mine.len() >= links_max(role)
-            && let Some(oldest) = mine.first()
+            && let Some((_, oldest)) = mine.iter().min()
         {
             let old = self.live.remove(*oldest);
             old.cut.cut(Code::Busy);
@@ -97,6 +102,11 @@ impl Links {
         }
         self.live.push(Live { id, key, remote, cut });
         (id, takeover)
+    }
+
+    /// Whether a backup runs over this connection: a look at the snapshots shouldn't cut it.
+    fn sends(&self, id: LinkId) -> bool {
+        self.sessions.values().any(|(link, _)| *link == id)
     }
 
     /// A connection has ended.
@@ -204,6 +214,20 @@ mod tests {
         let cut: Vec<bool> = cuts.iter().map(|cut| cut.load(Ordering::Relaxed)).collect();
         assert_eq!(cut, [true, false, false]);
         assert_eq!(links.count(), 2);
+    }
+
+    #[test]
+    fn a_running_backup_is_cut_last() {
+        let mut links = Links::default();
+        let (cuts, seen): (Vec<_>, Vec<_>) = (0..3).map(|_| flag()).unzip();
+        for (index, cut) in cuts.into_iter().enumerate() {
+            let (id, _) = links.add(KEY, Role::Source, remote(1), cut, 0);
+            if index == 0 {
+                links.begin_session(SOURCE, id, 0);
+            }
+        }
+        let cut: Vec<bool> = seen.iter().map(|cut| cut.load(Ordering::Relaxed)).collect();
+        assert_eq!(cut, [false, true, false]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use adit_wire::ids::StoreId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The file that makes a directory a store.
+const SUPERBLOCK: &str = "store.adt";
+
 /// What the store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -95,10 +98,10 @@ pub fn open(path: &Path, mode: Mode) -> Result<(Store, Opening), StoreError> {
         Mode::Box => Access::ReadWrite,
     };
     if mode == Mode::Box {
-        files::private_dir(path)?;
+        files::private_dir(path, SUPERBLOCK)?;
     }
     let names = files::names(path)?;
-    if !names.iter().any(|name| name == "store.adt" || name == "store.bak") {
+    if !names.iter().any(|name| name == SUPERBLOCK || name == "store.bak") {
         // A fresh file system has lost+found.
         let empty = names.iter().all(|name| name == "lost+found" || name.starts_with('.'));
         match mode {
@@ -126,8 +129,10 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// Opens the store and starts its thread.
 pub(crate) fn serve(path: &Path, mode: Mode, events: &Arc<Events>) -> Result<Served, StoreError> {
+    let is_new = !path.join(SUPERBLOCK).exists() && !path.join("store.bak").exists();
     let (store, opening) = open(path, mode)?;
-    events.record(&Event::StoreOpened { what: describe(&opening) });
+    let what = if is_new { "made anew".to_owned() } else { describe(&opening) };
+    events.record(&Event::StoreOpened { what });
     if let (Some(why), Mode::Box) = (&opening.read_only, mode) {
         events.record(&Event::StoreFailed { why: why.clone() });
     }

@@ -17,6 +17,7 @@ use adit_proto::backup::CreditPool;
 use adit_wire::ids::{PublicKey, SourceId, StoreId};
 use adit_wire::refusal::Code;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,8 +52,10 @@ pub(crate) struct Shared {
     pub(crate) reporter: Mutex<Reporter>,
     /// Health is collected anew when something happened that it should show.
     pub(crate) health_due: Notify,
-    /// Whether a report has been collected since the start.
-    pub(crate) health_ready: watch::Sender<bool>,
+    /// How often something happened that health should show; begins at 1, the start.
+    health_wanted: AtomicU64,
+    /// Up to which of them the newest report shows it.
+    pub(crate) health_shown: watch::Sender<u64>,
     pub(crate) verified: Mutex<Verified>,
     /// Places at the recovery door.
     pub(crate) recoveries: tokio::sync::Semaphore,
@@ -112,7 +115,8 @@ impl Shared {
             tasks: TaskTracker::new(),
             reporter: Mutex::new(Reporter::new(u64::from_le_bytes(number))),
             health_due: Notify::new(),
-            health_ready: watch::channel(false).0,
+            health_wanted: AtomicU64::new(1),
+            health_shown: watch::channel(0).0,
             verified: Mutex::new(verified),
             recoveries: tokio::sync::Semaphore::new(crate::agent::recoveries_max()),
             pairing: tokio::sync::Mutex::new(()),
@@ -237,6 +241,17 @@ impl Shared {
     /// The listener has its address.
     pub(crate) fn listens_at(&self, address: std::net::SocketAddrV6) {
         *lock(&self.listening) = Some(address);
+    }
+
+    /// Something happened that health should show.
+    pub(crate) fn health_changed(&self) {
+        self.health_wanted.fetch_add(1, Ordering::Relaxed);
+        self.health_due.notify_one();
+    }
+
+    /// What the newest report should show.
+    pub(crate) fn health_wanted(&self) -> u64 {
+        self.health_wanted.load(Ordering::Relaxed)
     }
 
     /// When a key was last heard.

@@ -11,6 +11,7 @@ use adit_link::Identity;
 use adit_wire::ids::PublicKey;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 const IDENTITY: &str = "identity";
@@ -89,9 +90,14 @@ impl State {
     /// # Errors
     /// When it can't be made or entered.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        files::private_dir(dir)?;
+        files::private_dir(dir, IDENTITY)?;
         for inside in ["peers", "tokens"] {
-            files::private_dir(&dir.join(inside))?;
+            // Closed to others by the directory above, whatever its own mode.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(files::DIR_MODE)
+                .create(dir.join(inside))
+                .map_err(FileError::at("create directory", &dir.join(inside)))?;
         }
         Ok(Self { dir: dir.to_owned() })
     }

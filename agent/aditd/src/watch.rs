@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// How old a health report may get.
 const HEALTH_EVERY: Duration = Duration::from_secs(30);
 /// Something happened that health shows: the report is made anew after this long, so that many events cost one.
-const HEALTH_AFTER: Duration = Duration::from_millis(300);
+const HEALTH_AFTER: Duration = Duration::from_millis(100);
 /// Waits between two attempts to reach a monitor.
 const REDIAL_FIRST: Duration = Duration::from_secs(1);
 const REDIAL_MAX: Duration = Duration::from_secs(60);
@@ -66,16 +66,24 @@ fn keep_dialling(shared: &Arc<Shared>, dials: &mut BTreeMap<PublicKey, (Peer, Ca
 /// Dials a peer and serves over the link, again and again.
 async fn keep_link(shared: Arc<Shared>, peer: Peer) {
     let mut wait = REDIAL_FIRST;
+    let mut told = String::new();
     loop {
         let targets: Vec<Target> = peer.addresses.iter().filter_map(|text| Target::parse(text).ok()).collect();
         let about = shared.about();
         let dialled = dial(&targets, Door::Main, &shared.identity, peer.key, &about, Deadlines::default()).await;
         let began = tokio::time::Instant::now();
         match dialled {
-            Ok(link) => peer_link(Arc::clone(&shared), link).await,
+            Ok(link) => {
+                told.clear();
+                peer_link(Arc::clone(&shared), link).await;
+            }
             Err(error) => {
                 let why = crate::report::chain(&error);
-                shared.events.record(&Event::DialFailed { name: peer.name.to_string(), why });
+                // A monitor that stays away is told once, not every minute.
+                if why != told {
+                    told.clone_from(&why);
+                    shared.events.record(&Event::DialFailed { name: peer.name.to_string(), why });
+                }
             }
         }
         wait = if began.elapsed() >= GOOD_LINK { REDIAL_FIRST } else { (wait * 2).min(REDIAL_MAX) };
@@ -100,6 +108,7 @@ pub(crate) async fn health(shared: Arc<Shared>) {
     let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
     let mut collector = Collector::new(surroundings);
     loop {
+        let shows = shared.health_wanted();
         let store = store_reading(&shared).await;
         let collected = tokio::task::spawn_blocking(move || {
             let report = collector.collect(clock::wall_s(), store.as_ref());
@@ -114,7 +123,7 @@ pub(crate) async fn health(shared: Arc<Shared>) {
         if let Err(error) = shared.reporter().update(&report) {
             shared.events.record(&Event::Trouble { what: format!("health report: {}", crate::report::chain(&error)) });
         }
-        shared.health_ready.send_replace(true);
+        shared.health_shown.send_replace(shows);
         tokio::select! {
             () = tokio::time::sleep(HEALTH_EVERY) => {}
             () = shared.health_due.notified() => tokio::time::sleep(HEALTH_AFTER).await,

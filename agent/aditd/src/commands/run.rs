@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +44,9 @@ fn serve(
         let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
             return Err(Failure::new(Exit::Failed, "catch signals"));
         };
+        let patience = Patience::ask();
         let agent = start.await.map_err(|error| start_failure(&error))?;
+        drop(patience);
         if print_key {
             say(format_args!("key {}", agent.key()));
             if let Some(address) = agent.address() {
@@ -63,6 +66,33 @@ fn serve(
         watchdog.abort();
         running.await.map_err(|error| Failure::of(Exit::Failed, &error))
     })
+}
+
+/// Asks systemd for more time while a large store is opened after a power cut.
+struct Patience(Option<(std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>)>);
+
+impl Patience {
+    fn ask() -> Self {
+        const EVERY: Duration = Duration::from_secs(30);
+        const MORE_US: u32 = 120_000_000;
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let asking = std::thread::Builder::new().name("patience".to_owned()).spawn(move || {
+            while wait.recv_timeout(EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                notify(&[NotifyState::ExtendTimeoutUsec(MORE_US)]);
+            }
+        });
+        Self(asking.ok().map(|asking| (done, asking)))
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some((done, asking)) = self.0.take() {
+            drop(done);
+            // It only ever sends; a panic in it is told by itself.
+            let _told = asking.join();
+        }
+    }
 }
 
 /// Tells systemd, if it listens.

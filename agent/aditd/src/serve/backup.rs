@@ -302,7 +302,7 @@ impl Run<'_> {
                 self.session.committed(&[&receipt[..], &signature.0].concat());
                 self.committed = true;
                 self.caller.tell(&Event::Committed { name: self.caller.name.clone(), seq });
-                self.caller.shared.health_due.notify_one();
+                self.caller.shared.health_changed();
             }
             Ok(Commit::Missing { ids, more }) => self.session.missing(&ids, more),
             Err(error) => self.refuse(error.code(), &crate::report::chain(&error)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Health is polled: the newest report, or "the same as you have". Reports are collected elsewhere, on their own time, so
-//! that a poll never waits for a disk.
+//! Health is polled: the newest report, or "the same as you have". Reports are collected elsewhere, on their own time; a
+//! poll waits only for a report that is due because something happened here.
 
 use super::{Caller, ServeError};
 use adit_health::Answer;
@@ -8,15 +8,16 @@ use adit_link::{Conversation, Frame};
 use adit_wire::health::{Full, Poll, Same};
 use std::time::Duration;
 
-/// How long a poll right after the start waits for the first report.
-const FIRST_REPORT_WITHIN: Duration = Duration::from_secs(20);
+/// How long a poll right after the start or after a commit waits for the report that shows it.
+const FRESH_REPORT_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn serve(caller: &Caller, frame: &Frame, conversation: &Conversation) -> Result<(), ServeError> {
     let poll: Poll = frame.message()?;
-    let mut ready = caller.shared.health_ready.subscribe();
-    let first = async { drop(ready.wait_for(|ready| *ready).await) };
-    // After that time an empty report is answered: it says that nothing could be read.
-    let _late = tokio::time::timeout(FIRST_REPORT_WITHIN, first).await;
+    let wanted = caller.shared.health_wanted();
+    let mut shown = caller.shared.health_shown.subscribe();
+    let fresh = async { drop(shown.wait_for(|shown| *shown >= wanted).await) };
+    // After that time the report before is answered, or an empty one, which says that nothing could be read.
+    let _late = tokio::time::timeout(FRESH_REPORT_WITHIN, fresh).await;
     let answer = match caller.shared.reporter().answer(poll) {
         Answer::Same { report } => Err(report),
         Answer::Full { report, inventory, snapshot, inventory_bytes } => {

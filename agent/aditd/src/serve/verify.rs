@@ -101,7 +101,7 @@ fn note(shared: &crate::shared::Shared, report: &VerifyReport) {
     if let Some(Err(error)) = shared.state.as_ref().map(|state| state.put_verified(now_s)) {
         shared.events.record(&Event::Trouble { what: crate::report::chain(&error) });
     }
-    shared.health_due.notify_one();
+    shared.health_changed();
 }
 
 /// A report in words.

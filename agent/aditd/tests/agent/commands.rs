@@ -33,6 +33,19 @@ fn a_wrong_configuration() {
 }
 
 #[test]
+fn help_is_what_the_golden_file_says() {
+    let mut help = String::new();
+    for args in
+        [&["--help"][..], &["token", "--help"], &["pair", "--help"], &["peers", "--help"], &["verify", "--help"]]
+    {
+        let run = aditd(args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        help += &["$ aditd ", &args.join(" "), "\n", &run.stdout, "\n"].concat();
+    }
+    assert!(help == include_str!("help.txt"), "the help is now:\n{help}");
+}
+
+#[test]
 fn a_valid_configuration_is_shown_resolved() {
     let dir = tempfile::tempdir().expect("directory");
     let config = dir.path().join("aditd.toml");
