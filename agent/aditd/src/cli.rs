@@ -15,6 +15,7 @@ use std::path::PathBuf;
     args_conflicts_with_subcommands = false,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
+    term_width = 100,
     group(ArgGroup::new("mode").args(["check", "read_only"]))
 )]
 pub struct Cli {

@@ -97,17 +97,19 @@ pub fn open(path: &Path, mode: Mode) -> Result<(Store, Opening), StoreError> {
         Mode::Carried => Access::ReadOnly,
         Mode::Box => Access::ReadWrite,
     };
-    if mode == Mode::Box {
-        files::private_dir(path, SUPERBLOCK)?;
-    }
     let names = files::names(path)?;
-    if !names.iter().any(|name| name == SUPERBLOCK || name == "store.bak") {
-        // A fresh file system has lost+found.
-        let empty = names.iter().all(|name| name == "lost+found" || name.starts_with('.'));
-        match mode {
-            Mode::Carried => return Err(StoreError::Absent(path.to_owned())),
-            Mode::Box if !empty => return Err(StoreError::Occupied(path.to_owned())),
-            Mode::Box => create(path)?,
+    let is_store = names.iter().any(|name| name == SUPERBLOCK || name == "store.bak");
+    // A fresh file system has lost+found.
+    let is_empty = names.iter().all(|name| name == "lost+found" || name.starts_with('.'));
+    match mode {
+        Mode::Carried if !is_store => return Err(StoreError::Absent(path.to_owned())),
+        Mode::Box if !is_store && !is_empty => return Err(StoreError::Occupied(path.to_owned())),
+        Mode::Carried => {}
+        Mode::Box => {
+            files::private_dir(path, SUPERBLOCK)?;
+            if !is_store {
+                create(path)?;
+            }
         }
     }
     let disk = disk(path)?;
