@@ -164,7 +164,10 @@ fn verify_and_damage(stage: &mut Stage, data: &Path) -> Result<()> {
     let (all, incomplete) = (healed["snapshots"].as_u64(), healed["snapshots_incomplete"].as_u64());
     let (Some(all), Some(incomplete)) = (all, incomplete) else { bail!("verify tells no snapshots: {healed}") };
     ensure!(incomplete < all, "no snapshot is whole again: {healed}");
-    result(&format!("of {all} snapshots {incomplete} still miss the lost bytes; the newest is whole again"));
+    result(&match incomplete {
+        0 => format!("all {all} snapshots are whole again"),
+        _ => format!("of {all} snapshots {incomplete} still miss the lost bytes; the newest is whole again"),
+    });
     Ok(())
 }
 
