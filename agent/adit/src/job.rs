@@ -144,7 +144,8 @@ pub fn run(state: &StateDir, net: &Net, job: &Job, meter: &Arc<Meter>) -> Result
     meter.finish();
     let resumed = opening_of.is_some();
     let traffic = work.upload.close()?;
-    if was_current && traffic.repeats > 0 {
+    // After a reconnect some records go out twice on purpose.
+    if was_current && traffic.repeats > 0 && traffic.reconnects == 0 {
         meter.note(&format!(
             "note: the box had {} records that this machine thought new; if nobody restored this machine from a copy, \
              somebody else sends under its name",
@@ -200,14 +201,14 @@ impl Work<'_> {
             return Ok(Follows { seq: 0, head: Id::ZERO });
         };
         self.check_receipts(newest.seq, newest.head, meter)?;
-        let ours = State::newest(self.state.path()).map_err(|error| state_failure(&error))?;
-        if ours != Some((newest.seq, newest.head)) && !self.is_ours(newest.seq, newest.head, &newest.body)? {
+        if !self.is_ours(newest.seq, newest.head, &newest.body)? {
             return Err(Failure::new(
                 Exit::Damaged,
                 format!("snapshot {} on the box is not signed by this machine", newest.seq),
                 "another machine sends under this source's name, or took it over: `adit recover … --adopt` takes it back",
             ));
         }
+        self.check_known(newest.seq, newest.head, meter)?;
         Ok(Follows { seq: newest.seq, head: newest.head })
     }
 
@@ -222,7 +223,33 @@ impl Work<'_> {
         }
     }
 
-    /// A snapshot whose answer was lost, or that this machine sent before it was set back, carries its signature.
+    /// A snapshot that carries this machine's signature and that this machine does not know: a copy of this machine sent
+    /// it, or this machine was set back. Whoever knows which says so once; a stolen state must not go unnoticed.
+    fn check_known(&self, seq: u64, head: Id, meter: &Meter) -> Result<(), Failure> {
+        // A commit whose answer was lost becomes known here.
+        State::settle(self.state.path(), Some((seq, head))).map(drop).map_err(|error| state_failure(&error))?;
+        let known = State::newest(self.state.path()).map_err(|error| state_failure(&error))?;
+        if known.is_none_or(|known| known == (seq, head)) {
+            return Ok(());
+        }
+        let what = format!(
+            "the box holds snapshot {seq} ({}), which this machine did not send: another machine uses this identity, or \
+             this machine was set back",
+            text::short(&head)
+        );
+        if self.job.accept_gap {
+            meter.note(&format!("accepted: {what}"));
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Refused,
+            what,
+            "set back: `adit backup --accept-gap` goes on from there; cloned: give the clone a source of its own with \
+             `adit init` in another --state directory",
+        ))
+    }
+
+    /// Whether a snapshot carries this machine's signature, or is the one from which an adopted source goes on.
     fn is_ours(&self, seq: u64, head: Id, body: &[u8]) -> Result<bool, Failure> {
         if let Some(base) = self.state.read_toml::<Base>(names::BASE)?
             && (base.seq, base.head) == (seq, head.to_string())

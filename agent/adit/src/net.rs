@@ -21,11 +21,17 @@ use std::future::Future;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// What this program calls itself in a Greeting.
 pub const SOFTWARE: &str = concat!("adit ", env!("CARGO_PKG_VERSION"));
+
+/// First pause before a busy box is dialled again; doubles up to [`BUSY_PAUSE_MAX`].
+const BUSY_PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause before a busy box is given up.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// The network thread. Dropping it ends every link.
 #[derive(Debug)]
@@ -129,12 +135,21 @@ impl Way {
         adit_link::dial(&self.targets(), door, &self.identity, self.expected, &about, Deadlines::default()).await
     }
 
-    /// Dials once; the failure is a sentence.
+    /// Dials; a box that is busy with others at its door is tried again for some seconds. The failure is a sentence.
     ///
     /// # Errors
     /// The hop that failed, and the next step.
     pub async fn connect(&self, door: Door) -> Result<Link, Failure> {
-        self.dial(door).await.map_err(|error| self.dial_failure(&error))
+        let mut pause = BUSY_PAUSE_FIRST;
+        loop {
+            match self.dial(door).await {
+                Err(error) if is_busy(&error) && pause <= BUSY_PAUSE_MAX => log::info!("dial: {error}; again soon"),
+                other => return other.map_err(|error| self.dial_failure(&error)),
+            }
+            // Machines that started at the same moment must not come back at the same moment.
+            tokio::time::sleep(pause.mul_f64(random_share())).await;
+            pause *= 2;
+        }
     }
 
     /// The sentence of a failed dial.
@@ -205,6 +220,22 @@ pub fn may_heal(error: &DialError) -> bool {
     }
 }
 
+/// Whether the box closed the door at once: too many knocked at the same time.
+fn is_busy(error: &DialError) -> bool {
+    match error {
+        DialError::Closed => true,
+        DialError::All(tried) => tried.iter().any(|tried| is_busy(&tried.error)),
+        _ => false,
+    }
+}
+
+/// Between a half and one and a half.
+fn random_share() -> f64 {
+    let mut bytes = [0u8; 2];
+    crate::text::fill_random(&mut bytes);
+    0.5 + f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
+}
+
 /// The sentence of a link that ended.
 #[must_use]
 pub fn link_failure(error: &LinkError) -> Failure {
@@ -252,7 +283,7 @@ pub fn dial_failure(called: &str, error: &DialError) -> Failure {
     if *hop == DialError::PairingClosed {
         return Failure::new(
             Exit::Refused,
-            format!("{called} waits for no pairing: the token was used or has expired"),
+            format!("{called} waits for no pairing: the token was used before or has expired"),
             "make a new token on the box: `aditd token --role source --name NAME`",
         );
     }
@@ -377,7 +408,7 @@ mod tests {
         check(
             &DialError::PairingClosed,
             Exit::Refused,
-            "adit: the box cellar waits for no pairing: the token was used or has expired\n  next: make a new token on the box: `aditd token --role source --name NAME`",
+            "adit: the box cellar waits for no pairing: the token was used before or has expired\n  next: make a new token on the box: `aditd token --role source --name NAME`",
         );
         check(
             &DialError::Stalled,
@@ -391,6 +422,8 @@ mod tests {
         assert!(may_heal(&tried(DialError::TimedOut)));
         assert!(may_heal(&tried(DialError::WrongKey { found: PublicKey([1; 32]) })));
         assert!(!may_heal(&tried(DialError::NotPaired)));
+        assert!(is_busy(&tried(DialError::Closed)) && !is_busy(&tried(DialError::Refused)));
+        assert!((0.5..=1.5).contains(&random_share()));
         assert!(is_lost(&LinkError::Cut));
         assert!(!is_lost(&LinkError::NotPaired));
         assert!(!is_lost(&LinkError::Protocol("x")));

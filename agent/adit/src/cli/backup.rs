@@ -50,7 +50,7 @@ pub(super) struct Backup {
     /// How long a box that was lost is dialled again.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
     patience: Duration,
-    /// Go on although the box shows less than it promised: after you know why.
+    /// Go on although the box's newest snapshot is not the one that this machine remembers: after you know why.
     #[arg(long)]
     accept_gap: bool,
     /// What to save.

@@ -51,6 +51,7 @@ fn serve(
             say(format_args!("key {}", agent.key()));
             if let Some(address) = agent.address() {
                 say(format_args!("listening {address}"));
+                say(format_args!("adit recover --box {address} --box-key {} --recovery-file FILE --list", agent.key()));
             }
         }
         let events = agent.events();

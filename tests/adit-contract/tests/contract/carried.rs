@@ -6,7 +6,7 @@ use adit_contract::tree::{differences, make_small, restored};
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Exit code of a tool that found damage.
 const EXIT_DAMAGED: i32 = 7;
@@ -39,7 +39,7 @@ fn store_alone_is_enough_to_recover() {
         ],
     );
     server.wait_until("its port", || TcpStream::connect_timeout(&listen.into(), Duration::from_millis(200)).is_ok());
-    let key = key_in(&server.log());
+    let key = key_in(&server);
     let to = lab.path("recovered");
     run(
         "adit",
@@ -61,11 +61,18 @@ fn store_alone_is_enough_to_recover() {
     assert_eq!(differences(&data, &restored(&to, &data)).unwrap(), [""; 0]);
 }
 
-/// The key that a read-only agent prints: the word after "--box-key".
-fn key_in(log: &str) -> String {
-    let mut words = log.split_whitespace();
-    words.find(|word| *word == "--box-key").unwrap_or_else(|| panic!("no --box-key in:\n{log}"));
-    words.next().unwrap_or_default().to_owned()
+/// The key that a read-only agent prints, a moment after its port answers: the word after "--box-key".
+fn key_in(server: &Process) -> String {
+    let start = Instant::now();
+    loop {
+        let log = server.log();
+        let mut words = log.split_whitespace();
+        if words.any(|word| word == "--box-key") {
+            return words.next().unwrap_or_default().to_owned();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "no --box-key in:\n{log}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -14,12 +14,16 @@ const SENT_TWICE_MAX: u64 = 16 << 20;
 const OVERHEAD_MAX: u64 = 3 << 20;
 const DATA_BYTES: usize = 96 << 20;
 
-/// Bytes below a directory.
-fn stored(dir: &Path) -> u64 {
+/// Bytes of segments in a store: its ledger has a fixed size from the start.
+fn stored(store: &Path) -> u64 {
+    ["seg", "met"].iter().map(|dir| below(&store.join(dir))).sum()
+}
+
+fn below(dir: &Path) -> u64 {
     let mut total = 0;
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
-        total += if metadata.is_dir() { stored(&entry.path()) } else { metadata.len() };
+        total += if metadata.is_dir() { below(&entry.path()) } else { metadata.len() };
     }
     total
 }
