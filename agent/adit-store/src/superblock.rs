@@ -122,7 +122,7 @@ impl Superblock {
 
     /// Entries of the index held in memory before they are written as a table.
     pub(crate) fn memtable_entries(&self) -> usize {
-        crate::bytes::memory((1u64 << self.geometry.data_log2 >> 12).clamp(64, 64 << 10))
+        crate::bytes::memory((1u64 << self.geometry.data_log2 >> 12).clamp(16, 64 << 10))
     }
 
     /// Bytes gathered before they are handed to the disk.

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Segments of 256 KiB, so that a small workload crosses every limit.
 pub(crate) const SMALL: Geometry = Geometry { data_log2: 18, meta_log2: 17, col_log2: 16, cell_log2: 12 };
 
+/// Segments of 64 KiB and tables of 16 records: a few runs roll segments and ledger files and merge tables.
+pub(crate) const TINY: Geometry = Geometry { data_log2: 16, meta_log2: 16, col_log2: 14, cell_log2: 12 };
+
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(pub(crate) u64);
