@@ -59,22 +59,21 @@ fn main() {
     let key = source.new_key();
     let session = store.open_session(&source.id, &key, None, at(0)).expect("a session");
 
-    let (mut bytes, mut seq, mut flushed) = (0u64, 0u64, 0u64);
+    let (mut bytes, mut seq) = (0u64, 0u64);
     let mut taken = (0.0, 0.0);
     let mut ids: Vec<Id> = Vec::new();
     while bytes < total {
-        let made = source.data(record_bytes);
-        seq += 1;
+        let batch: Vec<_> = (0..FLUSH_BYTES.div_ceil(record_bytes as u64)).map(|_| source.data(record_bytes)).collect();
         let since = Clock::now();
-        store.append(session, seq, &made.bytes, at(0)).expect("a record");
-        bytes += made.bytes.len() as u64;
-        if bytes - flushed >= FLUSH_BYTES {
-            store.sync(at(0)).expect("a flush");
-            flushed = bytes;
+        for made in &batch {
+            seq += 1;
+            store.append(session, seq, &made.bytes, at(0)).expect("a record");
+            bytes += made.bytes.len() as u64;
         }
+        store.sync(at(0)).expect("a flush");
         let elapsed = since.elapsed();
         taken = (taken.0 + elapsed.0, taken.1 + elapsed.1);
-        ids.push(made.id);
+        ids.extend(batch.iter().map(|made| made.id));
     }
     report("append", bytes, seq, taken);
     let since = Clock::now();

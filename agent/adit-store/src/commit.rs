@@ -215,7 +215,9 @@ impl Store {
         now: Moment,
     ) -> Result<(), CommitError> {
         let known = self.number_of(source_id, &record.header.id)?;
-        if known.is_some_and(|number| self.index.is_ok(number)) {
+        if let Some(number) = known.filter(|number| self.index.is_ok(*number)) {
+            // It may have come before what it needs: the walk has just shown that all of that is here now.
+            self.index.set_complete(number);
             return Ok(());
         }
         if self.index.is_full() {
