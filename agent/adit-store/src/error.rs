@@ -416,7 +416,9 @@ impl From<Fault> for OpenError {
 impl From<Fault> for CreateError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Full => Self::Disk { what: "the new store".to_owned(), source: std::io::ErrorKind::StorageFull.into() },
+            Fault::Full => {
+                Self::Disk { what: "the new store".to_owned(), source: std::io::ErrorKind::StorageFull.into() }
+            }
             Fault::Write(what, source) | Fault::Sync(what, source) => Self::Disk { what, source },
         }
     }

@@ -26,8 +26,8 @@ pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
 pub use read::FetchPlan;
 pub use store::Store;
-pub use verify::Verification;
 pub use types::{
     Access, Appended, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId, SnapshotEntry,
     Source, Status, Step, VerifyReport,
 };
+pub use verify::Verification;

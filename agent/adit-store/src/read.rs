@@ -140,13 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// When the source is unknown, or more records are named than one answer may have.
-    pub fn plan_fetch(
-        &self,
-        source: &SourceId,
-        scope: Scope,
-        ids: &[Id],
-        keys: bool,
-    ) -> Result<FetchPlan, ReadError> {
+    pub fn plan_fetch(&self, source: &SourceId, scope: Scope, ids: &[Id], keys: bool) -> Result<FetchPlan, ReadError> {
         self.state.number_of(source).ok_or(ReadError::UnknownSource(*source))?;
         let mut plan = FetchPlan {
             absent: Vec::new(),

@@ -352,13 +352,7 @@ impl Store {
     }
 
     /// A healed record must be what the lost one was.
-    fn check_same(
-        &mut self,
-        number: u32,
-        loc: &Loc,
-        record: &Record<'_>,
-        refs: &[u32],
-    ) -> Result<(), AppendError> {
+    fn check_same(&mut self, number: u32, loc: &Loc, record: &Record<'_>, refs: &[u32]) -> Result<(), AppendError> {
         let mut same = loc.class == record.header.class as u8 && loc.height == record.header.height;
         if record.header.refs_count() > 0 {
             let scanned = self.index.for_edges(&*self.disk, &mut |node, _, known| {
@@ -507,9 +501,7 @@ impl Session {
             return Err(AppendError::KeyId(header.key_id));
         }
         match self.counters.get(&header.key_id) {
-            Some(last) if header.counter <= *last => {
-                Err(AppendError::Counter { last: *last, counter: header.counter })
-            }
+            Some(last) if header.counter <= *last => Err(AppendError::Counter { last: *last, counter: header.counter }),
             Some(_) | None => Ok(()),
         }
     }

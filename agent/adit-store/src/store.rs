@@ -5,8 +5,10 @@
 use crate::disk::{Disk, FileId, Mode, replace_file};
 use crate::error::{CreateError, Fault, OpenError, SourceError, WriteError};
 use crate::index::Index;
-use crate::ledger::{self, AllocEntry, CleanEntry, Entry, Genesis, Ledger, ProgressEntry, SealEntry, SourceEntry, State};
-use crate::segment::{Class, Footer, MarkEntry, OpenSegment, SegmentHeader, Sealed, dir};
+use crate::ledger::{
+    self, AllocEntry, CleanEntry, Entry, Genesis, Ledger, ProgressEntry, SealEntry, SourceEntry, State,
+};
+use crate::segment::{Class, Footer, MarkEntry, OpenSegment, Sealed, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::superblock::{NAMES, Superblock};
 use crate::types::{Access, Event, Moment, NewStore, Opening, Peer, Source, Status};
@@ -403,5 +405,7 @@ fn check_certificate(source: &Source) -> Result<(), SourceError> {
 /// Whether an Ed25519 signature over the joined parts holds.
 pub(crate) fn verify(key: &[u8; 32], parts: &[&[u8]], signature: &[u8; 64]) -> bool {
     let message = parts.concat();
-    aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, key).verify(&message, signature).is_ok()
+    aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, key)
+        .verify(&message, signature)
+        .is_ok()
 }

@@ -114,9 +114,8 @@ impl Store {
         let mut numbers = Vec::new();
         let mut records = vec![0; ranges.len()];
         let scanned = self.index.for_locs(&*self.disk, &mut |number, loc| {
-            let within = |(segment, from, to): &(u32, u64, u64)| {
-                *segment == loc.segment && (*from..*to).contains(&loc.offset)
-            };
+            let within =
+                |(segment, from, to): &(u32, u64, u64)| *segment == loc.segment && (*from..*to).contains(&loc.offset);
             if let Some(place) = ranges.iter().position(within) {
                 numbers.push(number);
                 records[place] += 1;
@@ -289,9 +288,10 @@ impl Verification {
 
     fn check_listed(&mut self, current: &mut Current, offset: u64, record: &adit_wire::record::Record<'_>) {
         let Some(footer) = &current.footer else { return };
-        let listed = footer.entries.get(current.next).is_some_and(|entry| {
-            entry.offset == offset && entry.hash == record.hash && entry.id == record.header.id
-        });
+        let listed = footer
+            .entries
+            .get(current.next)
+            .is_some_and(|entry| entry.offset == offset && entry.hash == record.hash && entry.id == record.header.id);
         if listed {
             current.next += 1;
         } else {

@@ -115,12 +115,7 @@ fn draw(
     Ok(drawn)
 }
 
-fn draw_from<'n>(
-    entries: &[Entry],
-    start: u64,
-    between: &impl Fn(u64, u64) -> &'n [u64],
-    drawn: &mut Vec<Entry>,
-) {
+fn draw_from<'n>(entries: &[Entry], start: u64, between: &impl Fn(u64, u64) -> &'n [u64], drawn: &mut Vec<Entry>) {
     let mut due = 0;
     for (at, entry) in (start..).zip(entries) {
         due += between(at, at + 1).len();

@@ -129,7 +129,8 @@ impl Table {
             table.bloom.truncate(table.bloom.len() / 8 * 8);
             let blocks = bloom_blocks(table.run_entries.into());
             table.bloom.truncate(blocks * 8);
-            let fences = table.section(disk, keys, table.bloom_start() + table.sections.bloom, table.sections.fences)?;
+            let fences =
+                table.section(disk, keys, table.bloom_start() + table.sections.bloom, table.sections.fences)?;
             table.fences = fences.as_chunks::<12>().0.to_vec();
             table.fences.truncate(table.sections.run as usize);
             Ok(table)
@@ -255,7 +256,11 @@ impl Table {
         disk.close(self.file);
     }
 
-    fn run_iter<'a>(&'a self, disk: &'a dyn Disk, keys: Keys<'a>) -> impl Iterator<Item = Result<(Tag, u32), Damaged>> + 'a {
+    fn run_iter<'a>(
+        &'a self,
+        disk: &'a dyn Disk,
+        keys: Keys<'a>,
+    ) -> impl Iterator<Item = Result<(Tag, u32), Damaged>> + 'a {
         let entries = self.run_entries as usize;
         (0..self.sections.run).flat_map(move |page| {
             let count = RUN_PER_PAGE.min(entries - page as usize * RUN_PER_PAGE);
@@ -322,7 +327,8 @@ impl Pages<'_> {
         if cache.slots.is_empty() {
             cache.slots.resize_with(CACHE_SLOTS, || None);
         }
-        let mixed = table.file.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(page).wrapping_mul(0x2545_f491_4f6c_dd1d);
+        let mixed =
+            table.file.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(page).wrapping_mul(0x2545_f491_4f6c_dd1d);
         let slot = &mut cache.slots[memory(mixed >> 32) % CACHE_SLOTS];
         let hit = slot.as_ref().is_some_and(|slot| slot.file == table.file && slot.page == page);
         if !hit {
@@ -338,16 +344,8 @@ fn bloom_blocks(entries: u64) -> usize {
     memory((entries * 12).div_ceil(256).max(1))
 }
 
-const SALTS: [u32; 8] = [
-    0x47b6_137b,
-    0x4497_4d91,
-    0x8824_ad5b,
-    0xa2b7_289d,
-    0x7054_95c7,
-    0x2df1_424b,
-    0x9efc_4947,
-    0x5c6b_fb31,
-];
+const SALTS: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 fn bloom_place(blocks: usize, tag: &Tag) -> (usize, u32) {
     let (high, low) = tag.split_at(8);

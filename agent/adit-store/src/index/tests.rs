@@ -14,7 +14,14 @@ fn tag(number: u32) -> Tag {
 }
 
 fn loc(number: u32) -> Loc {
-    Loc { segment: number / 10, offset: u64::from(number % 10) * 64, length: 100, source: number % 3, class: 1, height: 0 }
+    Loc {
+        segment: number / 10,
+        offset: u64::from(number % 10) * 64,
+        length: 100,
+        source: number % 3,
+        class: 1,
+        height: 0,
+    }
 }
 
 fn filled(count: u32) -> (SimDisk, Index) {
@@ -78,7 +85,8 @@ fn damage_in_a_table_is_noticed() {
         let loaded = Index::load(&disk, KEY, 1, 64, true);
         let noticed = loaded.is_none_or(|loaded| {
             let index = loaded.index;
-            let found = (0..1_000).any(|number| index.find(&disk, &tag(number)).is_err() || index.loc(&disk, number).is_err());
+            let found =
+                (0..1_000).any(|number| index.find(&disk, &tag(number)).is_err() || index.loc(&disk, number).is_err());
             found || index.for_edges(&disk, &mut |_, _, _| {}).is_err()
         });
         // Unused bytes of a page are covered by its check like all others.

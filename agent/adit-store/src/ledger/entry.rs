@@ -247,17 +247,14 @@ mod tests {
     #[test]
     fn golden_bytes() {
         check(Entry::Drop(DropEntry { segment: 300 }), "0f00010102000000ac02");
-        check(Entry::Clean(CleanEntry { ends: vec![(1, 4096)] }), "1700010104000000010180 20".replace(' ', "").as_str());
+        check(
+            Entry::Clean(CleanEntry { ends: vec![(1, 4096)] }),
+            "1700010104000000010180 20".replace(' ', "").as_str(),
+        );
         let progress = ProgressEntry { sessions: vec![(2, KeyId([7; 16]), 5)] };
         check(Entry::Progress(progress), &format!("1800010113000000{}{}{}", "0102", "07".repeat(16), "05"));
-        let seal = SealEntry {
-            segment: 1,
-            length: 128,
-            footer_hash: [3; 32],
-            records: 4,
-            first_arrival: 5,
-            last_arrival: 6,
-        };
+        let seal =
+            SealEntry { segment: 1, length: 128, footer_hash: [3; 32], records: 4, first_arrival: 5, last_arrival: 6 };
         check(Entry::Seal(seal), &format!("0900010126000000018001{}040506", "03".repeat(32)));
         let commit = CommitEntry {
             snapshot: Id([1; 32]),

@@ -351,7 +351,8 @@ impl<'a> Reader<'a> {
         if self.offset >= self.file_bytes {
             return Ok(None);
         }
-        let chained = |block: &Block| last.is_none_or(|(number, hash)| block.number == number + 1 && block.prev == hash);
+        let chained =
+            |block: &Block| last.is_none_or(|(number, hash)| block.number == number + 1 && block.prev == hash);
         let copies = self.files.map(|file| {
             let block = read_block(self.disk, file?, self.offset)?;
             chained(&block).then_some(block)

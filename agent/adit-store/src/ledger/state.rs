@@ -165,12 +165,8 @@ impl State {
             lineage.extend(pending.lineage.iter().take(LINEAGE_MAX - 1));
         }
         source.last_key = Some(entry.key_id);
-        source.pending = Some(PendingState {
-            key_id: entry.key_id,
-            lineage,
-            durable_seq: entry.base_seq,
-            opened_s: entry.opened_s,
-        });
+        source.pending =
+            Some(PendingState { key_id: entry.key_id, lineage, durable_seq: entry.base_seq, opened_s: entry.opened_s });
     }
 
     fn apply_commit(&mut self, block: u64, hash: LedgerHash, entry: &CommitEntry) {

@@ -51,7 +51,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
     let loaded = Ledger::load(&*disk, read_only.is_none())?;
     events.extend(loaded.events);
     if let Some(block) = loaded.gap {
-        read_only.get_or_insert_with(|| format!("ledger block {block} is damaged in both copies, and later blocks exist"));
+        read_only
+            .get_or_insert_with(|| format!("ledger block {block} is damaged in both copies, and later blocks exist"));
     }
     if read_only.is_none() {
         repair_superblocks(&*disk, &superblock, &found.damaged, &mut events)?;
@@ -205,14 +206,16 @@ impl Store {
 
     /// Sealed segments that are gone or short, and are not known to be.
     fn missing_segments(&self) -> Vec<QuarantineEntry> {
-        let sealed = self.state.segments.iter().filter_map(|(number, state)| Some((number, state, state.sealed.as_ref()?)));
+        let sealed =
+            self.state.segments.iter().filter_map(|(number, state)| Some((number, state, state.sealed.as_ref()?)));
         sealed
             .filter(|(number, state, sealed)| {
-                let length = self.disk.open(&crate::segment::path(state.class, **number), Mode::Read).and_then(|file| {
-                    let length = self.disk.len(file);
-                    self.disk.close(file);
-                    length
-                });
+                let length =
+                    self.disk.open(&crate::segment::path(state.class, **number), Mode::Read).and_then(|file| {
+                        let length = self.disk.len(file);
+                        self.disk.close(file);
+                        length
+                    });
                 length.ok() != Some(sealed.length) && !self.state.is_quarantined(**number, 0)
             })
             .map(|(number, _, sealed)| QuarantineEntry { segment: *number, from: 0, to: sealed.length, promised: true })
@@ -264,12 +267,7 @@ impl Store {
     }
 
     /// After a power cut the open segments are sealed behind their last good record; empty ones go.
-    fn seal_segments(
-        &mut self,
-        scans: Vec<Scan>,
-        missing: Vec<QuarantineEntry>,
-        now: Moment,
-    ) -> Result<(), OpenError> {
+    fn seal_segments(&mut self, scans: Vec<Scan>, missing: Vec<QuarantineEntry>, now: Moment) -> Result<(), OpenError> {
         let mut holes: Vec<Entry> = missing.into_iter().map(Entry::Quarantine).collect();
         let mut ends = vec![Entry::Progress(ProgressEntry::new(&self.durable_progress()))];
         for scan in scans {

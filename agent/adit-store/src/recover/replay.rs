@@ -143,7 +143,9 @@ impl Store {
         loop {
             // Footers are read when their turn comes: few segments overlap in time.
             let due = heap.peek().map(|Reverse((arrival, _))| *arrival);
-            if let Some((first, segment)) = waiting.first().copied().filter(|(first, _)| due.is_none_or(|due| *first <= due)) {
+            if let Some((first, segment)) =
+                waiting.first().copied().filter(|(first, _)| due.is_none_or(|due| *first <= due))
+            {
                 waiting.remove(&(first, segment));
                 let footer = self.footer_of(segment);
                 let next = footer.entries.partition_point(|entry| entry.arrival < from);
@@ -226,7 +228,9 @@ impl Store {
         let same = self.index.loc(&*disk, first)?;
         if (same.segment, same.offset) != (arrival.loc.segment, arrival.loc.offset) {
             let tag = copy_tag(&self.superblock.store_key, source, &key_id);
-            if let Inserted::New(number) | Inserted::Healed(number) = self.index.insert(&*disk, Arrival { tag, ..arrival })? {
+            if let Inserted::New(number) | Inserted::Healed(number) =
+                self.index.insert(&*disk, Arrival { tag, ..arrival })?
+            {
                 self.index.set_complete(number);
             }
         }

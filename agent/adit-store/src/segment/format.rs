@@ -364,7 +364,9 @@ pub(crate) const fn class_of(byte: u8) -> Option<record::Class> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Check, Class, Envelope, Footer, FooterEntry, Kind, MarkEntry, SegmentHeader, TRAILER_BYTES, read_mark};
+    use super::{
+        Check, Class, Envelope, Footer, FooterEntry, Kind, MarkEntry, SegmentHeader, TRAILER_BYTES, read_mark,
+    };
     use crate::types::Geometry;
     use adit_wire::ids::{Id, KeyId, RecordHash, StoreId};
 
@@ -416,7 +418,9 @@ mod tests {
             torn[at] ^= 4;
             assert_eq!(Envelope::from_bytes(&torn, check), None, "byte {at}");
         }
-        for moved in [Check { segment: 3, ..check }, Check { offset: 4160, ..check }, Check { store_key: &[2; 32], ..check }] {
+        for moved in
+            [Check { segment: 3, ..check }, Check { offset: 4160, ..check }, Check { store_key: &[2; 32], ..check }]
+        {
             assert_eq!(Envelope::from_bytes(&all, moved), None, "an envelope holds in its place only");
         }
     }

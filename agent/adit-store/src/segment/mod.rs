@@ -7,8 +7,8 @@ mod open;
 mod walk;
 
 pub(crate) use format::{
-    Check, Class, ENVELOPE_BYTES, Envelope, Footer, FooterEntry, Kind, MarkEntry, NO_KEY, SegmentHeader,
-    TRAILER_BYTES, UNIT, footer_entry,
+    Check, Class, ENVELOPE_BYTES, Envelope, Footer, FooterEntry, Kind, MarkEntry, NO_KEY, SegmentHeader, TRAILER_BYTES,
+    UNIT, footer_entry,
 };
 pub(crate) use open::{OpenSegment, Sealed};
 pub(crate) use walk::{Found, Walk};

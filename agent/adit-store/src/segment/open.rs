@@ -2,7 +2,9 @@
 //! A segment that takes records: a sequential writer with one buffer. Bytes are gathered and handed to the disk in large
 //! writes; after every flush the next write begins at a page boundary, so that durable bytes are never rewritten.
 
-use super::format::{Check, Class, ENVELOPE_BYTES, Envelope, Footer, FooterEntry, Kind, MarkEntry, NO_KEY, RECORDS_MAX};
+use super::format::{
+    Check, Class, ENVELOPE_BYTES, Envelope, Footer, FooterEntry, Kind, MarkEntry, NO_KEY, RECORDS_MAX,
+};
 use super::format::{SegmentHeader, UNIT, footer_entry};
 use crate::bytes::{PAGE, PAGE_U64, align, memory, narrow};
 use crate::disk::{Disk, FileId, Mode, read_exact};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A store as its daemon uses it: backups, resumed runs, reading, and everything a hostile source may try.
 
+use crate::support::{SMALL, TestSource, at, backup, created, new_store, open, reboot, record, send, verify};
 use adit_store::{
     Access, AppendError, Appended, Commit, CommitError, Geometry, OpenError, SessionError, SourceError, Store,
 };
@@ -8,7 +9,6 @@ use adit_wire::ids::{Id, KeyId};
 use adit_wire::read::Scope;
 use adit_wire::record::{Class, Header, Record, SUITE_AES_256_GCM};
 use adit_wire::refusal::Code;
-use crate::support::{SMALL, TestSource, at, backup, created, new_store, open, reboot, record, send, verify};
 
 fn with_source(seed: u64) -> (adit_store::SimDisk, Store, TestSource) {
     let disk = created(SMALL);
@@ -101,7 +101,10 @@ fn a_resumed_run_sends_the_old_records_verbatim() {
     assert_eq!((pending.key_id, pending.durable_seq, pending.received_seq), (first_key, 10, 10));
     let key = source.new_key();
     let other = KeyId([9; 16]);
-    assert_eq!(store.open_session(&source.id, &key, Some(other), at(2)).expect_err("not pending").code(), Code::NotFound);
+    assert_eq!(
+        store.open_session(&source.id, &key, Some(other), at(2)).expect_err("not pending").code(),
+        Code::NotFound
+    );
     let session = store.open_session(&source.id, &key, Some(first_key), at(2)).expect("a resumed session");
     assert_eq!(store.durable_seq(session), 10);
     let too_far = store.append(session, 12, &tree.records[11].bytes, at(2)).expect_err("a gap");
@@ -286,15 +289,16 @@ fn source_registration_has_rules() {
 #[test]
 fn newer_stores_are_refused_with_the_next_step() {
     let disk = created(Geometry::default());
-    for (offset, what) in [(8, "store format 3, this program reads 1"), (28, "feature bits 0x2, this program knows none")] {
+    for (offset, what) in
+        [(8, "store format 3, this program reads 1"), (28, "feature bits 0x2, this program knows none")]
+    {
         let newer = reboot(&disk);
         // A valid page of a later program: other bytes, right hash.
         newer.flip("store.adt", offset, 2);
         rehash(&newer, "store.adt");
         let error = Store::open(newer, Access::ReadWrite, at(0)).expect_err("too new");
-        let expected = format!(
-            "this store was written by a newer adit ({what}); install that version or a newer one to open it"
-        );
+        let expected =
+            format!("this store was written by a newer adit ({what}); install that version or a newer one to open it");
         assert_eq!(error.to_string(), expected);
     }
     let empty = adit_store::SimDisk::new();

@@ -7,6 +7,7 @@
 //!
 //! A failure prints its seed. `ADIT_CRASH_SEED=n` runs that workload alone, `ADIT_CRASH_AT=boundary,subset` one cut of it.
 
+use crate::support::{Made, Rng, TINY, TestSource, Tree, at, created, verify};
 use adit_store::disk::Image;
 use adit_store::{Access, Commit, SessionId, SimDisk, Store};
 use adit_wire::ids::{Id, KeyId};
@@ -16,7 +17,6 @@ use adit_wire::signed::KeyRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use crate::support::{Made, Rng, TINY, TestSource, Tree, at, created, verify};
 
 const SOURCES: usize = 3;
 const SUBSETS: u64 = 8;
@@ -336,7 +336,11 @@ fn check_pending(store: &Store, source: &TestSource, promise: &Promise) {
     let Some((_, durable, tree)) = &promise.durable else { return };
     check_records(store, source, &tree.records[..usize::try_from(*durable).expect("few")]);
     let Some(pending) = store.pending(&source.id) else {
-        assert_eq!(store.newest(&source.id).map(|newest| newest.head), promise.committing, "a run ends by a commit only");
+        assert_eq!(
+            store.newest(&source.id).map(|newest| newest.head),
+            promise.committing,
+            "a run ends by a commit only"
+        );
         return;
     };
     if is_same_run(promise, pending.key_id) {

@@ -248,7 +248,8 @@ fn a_failed_flush_ends_writing_and_acknowledges_nothing() {
         disk.set_faults(Faults { failed_sync: Some(disk.operations() + operation), ..Faults::default() });
         let newest = store.newest(&source.id).expect("a snapshot");
         let mut run = || -> Result<Commit, Code> {
-            let session = store.open_session(&source.id, &key, None, at(5)).map_err(|error: SessionError| error.code())?;
+            let session =
+                store.open_session(&source.id, &key, None, at(5)).map_err(|error: SessionError| error.code())?;
             for (seq, made) in (1..).zip(&tree.records) {
                 store.append(session, seq, &made.bytes, at(5)).map_err(|error| error.code())?;
             }

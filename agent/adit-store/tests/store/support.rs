@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A source that makes valid records without any sealing: the store never looks inside, so random bytes are as good.
 
-use adit_store::{Access, Appended, Commit, Geometry, Moment, NewStore, SessionId, SimDisk, Source, Step, Store, VerifyReport};
+use adit_store::{
+    Access, Appended, Commit, Geometry, Moment, NewStore, SessionId, SimDisk, Source, Step, Store, VerifyReport,
+};
 use adit_wire::ids::{Check, Id, KeyId, PublicKey, SourceId, StoreId};
 use adit_wire::record::{Class, Header, SUITE_AES_256_GCM};
 use adit_wire::signed::{
