@@ -16,6 +16,8 @@ pub const KEYS_MAX: usize = 15;
 pub const PATH_DEFAULT: &str = "/etc/adit/aditd.toml";
 /// The state directory when none is named.
 pub const STATE_DEFAULT: &str = "/var/lib/adit";
+/// Where `adit` keeps its state unless told otherwise; a machine without one reports no runs.
+pub const BACKUPS_DEFAULT: &str = "/var/lib/adit-source";
 /// Longest configuration file, bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Addresses that may be configured: what an address record holds.
@@ -96,8 +98,7 @@ struct Raw {
     #[serde(default)]
     address: OneOrMany,
     log: Option<String>,
-    #[serde(default)]
-    backups: Vec<PathBuf>,
+    backups: Option<Vec<PathBuf>>,
     r#box: Option<RawBox>,
 }
 
@@ -154,7 +155,12 @@ impl Config {
             name: raw.name.map(check_name).transpose()?,
             addresses: addresses.iter().map(|value| parse_reach("address", value)).collect::<Result<_, _>>()?,
             log: raw.log.map_or(Ok(log::LevelFilter::Info), |value| parse_log(&value))?,
-            backups: raw.backups.into_iter().map(|path| absolute("backups", path)).collect::<Result<_, _>>()?,
+            backups: raw
+                .backups
+                .unwrap_or_else(|| vec![PathBuf::from(BACKUPS_DEFAULT)])
+                .into_iter()
+                .map(|path| absolute("backups", path))
+                .collect::<Result<_, _>>()?,
             store: raw.r#box.map(|raw| absolute("store", raw.store)).transpose()?,
         };
         if config.store.is_some() && config.listen.is_none() {
@@ -329,6 +335,8 @@ mod tests {
         let config = Config::parse("").expect("valid");
         assert_eq!((config.listen, config.store), (None, None));
         assert_eq!(config.state, PathBuf::from(STATE_DEFAULT));
+        assert_eq!(config.backups, [PathBuf::from(BACKUPS_DEFAULT)]);
+        assert_eq!(Config::parse("backups = []").expect("valid").backups, Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod shared;
 pub mod state;
 mod store_thread;
 pub mod tokens;
+mod verify_budget;
 mod watch;
 
 pub use commands::run;

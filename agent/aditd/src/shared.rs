@@ -11,10 +11,11 @@ use crate::links::{LinkId, Links, Takeover};
 use crate::peers::{Fingerprint, Peer, PeerName, PeerTable};
 use crate::state::State;
 use crate::store_thread::StoreHandle;
+use crate::verify_budget::Verified;
 use adit_health::Reporter;
 use adit_link::{Gate, Identity};
 use adit_proto::backup::CreditPool;
-use adit_wire::ids::{PublicKey, SourceId, StoreId};
+use adit_wire::ids::{PublicKey, StoreId};
 use adit_wire::refusal::Code;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,17 +69,6 @@ pub(crate) struct Shared {
     listening: Mutex<Option<std::net::SocketAddrV6>>,
 }
 
-/// Verifications on request.
-#[derive(Debug, Default)]
-pub(crate) struct Verified {
-    /// How many wait or run.
-    pub(crate) running: usize,
-    /// Bytes read for each source since the given second.
-    pub(crate) by_source: BTreeMap<SourceId, (u64, u64)>,
-    /// When everything was last read through, seconds since 1970.
-    pub(crate) last_s: Option<u64>,
-}
-
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
@@ -100,7 +90,7 @@ impl Shared {
         stop: CancellationToken,
     ) -> Self {
         let heard = state.as_ref().map(State::heard).unwrap_or_default();
-        let verified = Verified { last_s: state.as_ref().and_then(State::verified_s), ..Verified::default() };
+        let verified = Verified::since(state.as_ref().and_then(State::verified_s));
         let mut number = [0u8; 8];
         // Without randomness the first report has number 0 again: a monitor asks once more than needed.
         let _no_randomness = aws_lc_rs::rand::fill(&mut number);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Verification on request: reads everything, checks every hash, needs no key.
 //!
-//! It costs the box its disk, so few may wait at once, and a source may have so much read for it in a day as a small store
-//! needs many times and a large one once.
+//! It costs the box its disk: [`crate::verify_budget`] says how often.
 
 use super::{Caller, ServeError};
 use crate::clock;
@@ -16,11 +15,6 @@ use adit_wire::refusal::Code;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Verifications that may wait or run at once.
-pub(crate) const AT_ONCE_MAX: usize = 4;
-/// Bytes that are read for one source in a day before it has to wait; a whole pass is always granted once.
-pub(crate) const BYTES_PER_DAY: u64 = 64 << 30;
-const DAY_S: u64 = 24 * 3_600;
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Gives the place of a verification back.
@@ -28,14 +22,20 @@ struct Place<'a>(&'a Caller);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.shared.verified().running -= 1;
+        self.0.shared.verified().leave();
     }
 }
 
 pub(super) async fn serve(caller: &Arc<Caller>, conversation: &Conversation) -> Result<(), ServeError> {
     let store = caller.store()?;
     let source = caller.own_source().map(|keys| keys.source);
-    let place = admit(caller, source)?;
+    let admitted = caller.shared.verified().enter(source, clock::wall_s());
+    admitted.map_err(|busy| ServeError::Refused {
+        code: Code::Busy,
+        retry_after_s: busy.retry_after_s,
+        detail: busy.detail.to_owned(),
+    })?;
+    let place = Place(caller);
     let mut verifying = store.handle.verify().await?;
     let mut tick = tokio::time::interval(PROGRESS_EVERY);
     let report = loop {
@@ -49,44 +49,10 @@ pub(super) async fn serve(caller: &Arc<Caller>, conversation: &Conversation) -> 
     };
     drop(place);
     let report = report.map_err(|_| ServeError::detailed(Code::Internal, "the verification broke off"))?;
-    charge(caller, source, report.bytes);
+    caller.shared.verified().charge(source, report.bytes, clock::wall_s());
     note(&caller.shared, &report);
     let snapshots = store.handle.call(|store| store.status().snapshots).await?;
     Ok(answer(&report, snapshots, source, conversation).await?)
-}
-
-fn admit<'a>(caller: &'a Caller, source: Option<SourceId>) -> Result<Place<'a>, ServeError> {
-    let now_s = clock::wall_s();
-    let mut verified = caller.shared.verified();
-    if let Some(source) = source
-        && let Some((since_s, bytes)) = verified.by_source.get(&source)
-        && now_s.saturating_sub(*since_s) < DAY_S
-        && *bytes >= BYTES_PER_DAY
-    {
-        let wait_s = since_s.saturating_add(DAY_S).saturating_sub(now_s);
-        return Err(ServeError::Refused {
-            code: Code::Busy,
-            retry_after_s: u32::try_from(wait_s).unwrap_or(u32::MAX),
-            detail: "everything was read for this source today already".to_owned(),
-        });
-    }
-    if verified.running >= AT_ONCE_MAX {
-        let detail = "other verifications are waiting".to_owned();
-        return Err(ServeError::Refused { code: Code::Busy, retry_after_s: 600, detail });
-    }
-    verified.running += 1;
-    Ok(Place(caller))
-}
-
-fn charge(caller: &Caller, source: Option<SourceId>, bytes: u64) {
-    let Some(source) = source else { return };
-    let now_s = clock::wall_s();
-    let mut verified = caller.shared.verified();
-    let entry = verified.by_source.entry(source).or_insert((now_s, 0));
-    if now_s.saturating_sub(entry.0) >= DAY_S {
-        *entry = (now_s, 0);
-    }
-    entry.1 = entry.1.saturating_add(bytes);
 }
 
 /// Remembers that everything was read, and tells of damage.

@@ -53,7 +53,7 @@ fn a_valid_configuration_is_shown_resolved() {
     std::fs::write(&config, "listen = \"[::]\"\nname = \"cellar\"\n[box]\nstore = \"/srv/adit\"\n").expect("written");
     let run = aditd(&["--check", "--config", config.to_str().expect("UTF-8")]);
     let expected = format!(
-        "{} is valid\nlisten  [::]:11713\nstate   /var/lib/adit\nname    cellar\nstore   /srv/adit\n",
+        "{} is valid\nlisten  [::]:11713\nstate   /var/lib/adit\nname    cellar\nstore   /srv/adit\nbackups /var/lib/adit-source\n",
         config.display()
     );
     assert_eq!((run.code, run.stdout), (0, expected));
