@@ -110,6 +110,9 @@ pub enum SourceError {
     /// Another key at the same epoch.
     #[error("the signing key differs although the epoch is the same")]
     KeyDiffers,
+    /// Whoever could replace the recovery key could open the history.
+    #[error("the source belongs to another recovery key")]
+    RecoveryDiffers,
     /// The certificate does not say what the source says, or is not signed by the recovery key.
     #[error("the certificate does not fit this source")]
     Certificate,
@@ -127,6 +130,7 @@ impl SourceError {
     pub const fn code(&self) -> Code {
         match self {
             Self::EpochOld { .. } | Self::KeyDiffers => Code::EpochOld,
+            Self::RecoveryDiffers => Code::NotAllowed,
             Self::Certificate => Code::Signature,
             Self::Name => Code::Protocol,
             Self::Write(error) => error.code(),

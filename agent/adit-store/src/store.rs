@@ -125,11 +125,12 @@ impl Store {
         self.superblock.id
     }
 
-    /// Registers a source or changes it. Durable on return.
+    /// Registers a source or changes it. Durable on return. A recovery key that is known stays, and so does a certificate
+    /// of the same epoch when none is given.
     ///
     /// # Errors
     /// When the epoch goes back, the certificate does not fit, or nothing can be written.
-    pub fn put_source(&mut self, source: Source, now: Moment) -> Result<(), SourceError> {
+    pub fn put_source(&mut self, mut source: Source, now: Moment) -> Result<(), SourceError> {
         if source.name.len() > NAME_BYTES_MAX {
             return Err(SourceError::Name);
         }
@@ -141,6 +142,16 @@ impl Store {
             }
             if given == known.epoch && source.signing_key != known.signing_key {
                 return Err(SourceError::KeyDiffers);
+            }
+            if !known.recovery_key.is_zero() {
+                if source.recovery_key.is_zero() {
+                    source.recovery_key = known.recovery_key;
+                } else if source.recovery_key != known.recovery_key {
+                    return Err(SourceError::RecoveryDiffers);
+                }
+            }
+            if given == known.epoch && source.certificate.is_empty() {
+                source.certificate.clone_from(&known.certificate);
             }
             if *known == source {
                 return Ok(());

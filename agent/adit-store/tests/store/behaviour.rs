@@ -3,9 +3,9 @@
 
 use crate::support::{SMALL, TestSource, at, backup, created, new_store, open, reboot, record, send, verify};
 use adit_store::{
-    Access, AppendError, Appended, Commit, CommitError, Geometry, OpenError, SessionError, SourceError, Store,
+    Access, AppendError, Appended, Commit, CommitError, DirDisk, Geometry, OpenError, SessionError, SourceError, Store,
 };
-use adit_wire::ids::{Id, KeyId};
+use adit_wire::ids::{Id, KeyId, PublicKey};
 use adit_wire::read::Scope;
 use adit_wire::record::{Class, Header, Record, SUITE_AES_256_GCM};
 use adit_wire::refusal::Code;
@@ -283,7 +283,16 @@ fn source_registration_has_rules() {
     assert!(matches!(store.put_source(forged.source(), at(0)), Err(SourceError::KeyDiffers)));
     let mut uncertified = forged.source();
     uncertified.epoch = 3;
+    uncertified.recovery_key = source.source().recovery_key;
     assert!(matches!(store.put_source(uncertified, at(0)), Err(SourceError::Certificate)));
+    let mut stolen = source.source();
+    stolen.epoch = 3;
+    stolen.recovery_key = forged.source().recovery_key;
+    assert!(matches!(store.put_source(stolen, at(0)), Err(SourceError::RecoveryDiffers)));
+    let known = store.source(&source.id).expect("the source").clone();
+    let bare = adit_store::Source { certificate: Vec::new(), recovery_key: PublicKey::ZERO, ..known.clone() };
+    store.put_source(bare, at(0)).expect("nothing new");
+    assert_eq!(store.source(&source.id), Some(&known));
 }
 
 #[test]
@@ -317,4 +326,65 @@ fn rehash(disk: &adit_store::SimDisk, path: &str) {
     disk.read_at(file, 0, &mut page).expect("its page");
     let hash = *blake3::hash(&page[..4064]).as_bytes();
     disk.write_at(file, 4064, &hash).expect("the new hash");
+}
+
+#[test]
+fn a_directory_is_a_disk() {
+    const fn moves_between_threads<T: Send>() {}
+    moves_between_threads::<Store>();
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = || DirDisk::open(dir.path()).expect("the directory");
+    Store::create(&disk(), &new_store(Geometry::default())).expect("an empty directory takes a store");
+    let (mut store, _) = Store::open(disk(), Access::ReadWrite, at(0)).expect("it opens");
+    assert!(matches!(Store::open(disk(), Access::ReadOnly, at(0)), Err(OpenError::Locked)));
+    let mut source = TestSource::new(20);
+    store.put_source(source.source(), at(0)).expect("a source");
+    let (tree, _) = backup(&mut store, &mut source, 50, 1);
+    drop(store);
+    let (mut store, opening) = Store::open(disk(), Access::ReadWrite, at(2)).expect("it opens again");
+    assert!(!opening.clean && opening.scanned_bytes > 0);
+    backup(&mut store, &mut source, 5, 3);
+    assert!(verify(&mut store).is_clean());
+    assert!(store.status().free_bytes.is_some());
+    store.close(at(4)).expect("a clean end");
+    let (mut reader, opening) = Store::open(disk(), Access::ReadOnly, at(5)).expect("readers may");
+    let (other, _) = Store::open(disk(), Access::ReadOnly, at(5)).expect("another reader may");
+    assert!(opening.clean && !opening.index_rebuilt);
+    for made in &tree.records {
+        assert_eq!(other.read_record(&source.id, &made.id).expect("healthy"), Some(made.bytes.clone()));
+    }
+    assert!(verify(&mut reader).is_clean());
+}
+
+#[test]
+fn a_flood_of_repeats_ends_the_session() {
+    let (_disk, mut store, mut source) = with_source(21);
+    let key = source.new_key();
+    let session = store.open_session(&source.id, &key, None, at(0)).expect("a session");
+    let data = source.data(1);
+    store.append(session, 1, &data.bytes, at(0)).expect("a record");
+    let parsed = Record::parse(&data.bytes).expect("a record");
+    let again = |counter: u32| record(&Header { counter, ..parsed.header }, &[], parsed.body);
+    for count in 0..10_000 {
+        let repeat = store.append(session, count + 2, &again(u32::try_from(count).expect("few") + 2), at(0));
+        assert_eq!(repeat.expect("a repeat"), Appended::Repeat);
+    }
+    assert_eq!(store.append(session, 10_002, &again(10_002), at(0)).expect_err("too many").code(), Code::Repeats);
+}
+
+#[test]
+fn commits_of_a_day_are_limited() {
+    let (_disk, mut store, mut source) = with_source(22);
+    for count in 0..200 {
+        backup(&mut store, &mut source, 1, count);
+    }
+    let key = source.new_key();
+    let session = store.open_session(&source.id, &key, None, at(300)).expect("a session");
+    let tree = source.tree(1, 50, &[]);
+    send(&mut store, session, &tree.records, 1);
+    let newest = store.newest(&source.id).expect("a snapshot");
+    let snapshot = source.snapshot(201, newest.head, &tree.root, &tree.info);
+    assert_eq!(store.commit(session, &snapshot.bytes, at(300)).expect_err("too many").code(), Code::Busy);
+    let tomorrow = store.commit(session, &snapshot.bytes, at(90_000)).expect("a commit");
+    assert!(matches!(tomorrow, Commit::Committed { seq: 201, .. }));
 }
