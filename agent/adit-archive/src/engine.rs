@@ -7,6 +7,7 @@
 mod attributes;
 mod bundles;
 mod content;
+mod heal;
 mod owners;
 mod pipe;
 mod scan;
@@ -266,7 +267,7 @@ struct Frame<'r> {
 impl Frame<'_> {
     fn scan(&self, known: Known, page_stores: Filter, work: PipeEnd, walk: &mut Walk<'_>) -> Result<Outcome, RunError> {
         let seed = self.keys.seed();
-        let Known { state, pending, missing, ask } = known;
+        let Known { state, pending, mut missing, ask } = known;
         let lost: HashSet<u64> = missing.iter().map(short).collect();
         let known_ids = state.as_ref().map(State::ids).unwrap_or_default();
         let have = Have {
@@ -275,14 +276,18 @@ impl Frame<'_> {
             missing: missing.iter().copied().collect(),
             ask,
         };
-        let pipe = Pipe::new(seed.id_key(), have, self.plan.first_counter, self.flight, work, self.sink);
+        let mut pipe = Pipe::new(seed.id_key(), have, self.plan.first_counter, self.flight, work, self.sink);
+        let hash_key = seed.derive(CONTEXT_SMALL_FILE);
+        if let Some(state) = &state {
+            heal::rebuild_bundles(state, &mut missing, &hash_key, &mut pipe)?;
+        }
         let writer = StateWriter::new(&self.plan.state_dir, state.as_ref())?;
         let setup = Setup {
             state,
-            missing: lost,
+            missing: missing.iter().map(short).collect(),
             path_cutter: PathCutter::new(seed.path_cut_key()),
             large: LargeReader::new(Cutter::new(&seed.cut_key())),
-            hash_key: seed.derive(CONTEXT_SMALL_FILE),
+            hash_key,
             link_key: seed.derive(CONTEXT_LINK_GROUP),
             page_stores,
             pipe,

@@ -258,9 +258,17 @@ pub(crate) fn recovery_key() -> RecoveryKey {
     RecoveryKey::generate(&mut filler(77))
 }
 
+/// A directory for very many files: in memory where there is such a file system, for disks are slow at that.
+pub(crate) fn roomy() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 impl Machine {
     pub(crate) fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn at(home: tempfile::TempDir) -> Self {
         let state_dir = home.path().join("state");
         fs::create_dir(&state_dir).unwrap();
         fs::create_dir(home.path().join("data")).unwrap();

@@ -300,9 +300,14 @@ impl<'r> Pipe<'r> {
         }
     }
 
+    /// The id that this data has.
+    pub(super) fn id_of(&self, kind: Kind, plain: &[u8]) -> Id {
+        content_id(&self.id_key, kind, &[], &[], plain)
+    }
+
     /// Sends data unless it's known; takes the bytes over only then. Answers the id.
     pub(super) fn data(&mut self, kind: Kind, plain: &[u8]) -> Result<Id, RunError> {
-        let id = content_id(&self.id_key, kind, &[], &[], plain);
+        let id = self.id_of(kind, plain);
         if self.wants(&id) {
             self.bytes_new += plain.len() as u64;
             self.push(Item {

@@ -190,8 +190,8 @@ impl<'r> Scan<'r> {
         let Some(previous) = &mut self.previous else { return Ok(None) };
         let found = loop {
             match previous.peek().map(|entry| entry.path.as_slice().cmp(path)) {
-                Some(std::cmp::Ordering::Less) => drop(previous.take()),
-                Some(std::cmp::Ordering::Equal) => break previous.take(),
+                Some(std::cmp::Ordering::Less) => drop(previous.pop()),
+                Some(std::cmp::Ordering::Equal) => break previous.pop(),
                 Some(std::cmp::Ordering::Greater) | None => break None,
             }
         };

@@ -2,7 +2,7 @@
 //! Whole runs against a box in memory: what is read, what is sent, and what happens when something breaks.
 
 use super::*;
-use crate::fixture::{Machine, MemoryBox, assert_same, noise, settle};
+use crate::fixture::{Machine, MemoryBox, assert_same, noise, roomy, settle};
 use crate::info::SkipReason;
 use crate::journal::Journal;
 use adit_wire::record::Class;
@@ -32,7 +32,7 @@ fn sent_since(peer: &MemoryBox, from: usize) -> (usize, usize) {
 
 #[test]
 fn fifty_thousand_small_files_are_read_once() {
-    let mut machine = Machine::new();
+    let mut machine = Machine::at(roomy());
     many(&machine.data(), 200, 250, 120);
     settle(&machine.data());
     let first = machine.backup();
@@ -206,6 +206,32 @@ fn what_the_box_lost_is_sent_again() {
         root = machine.backup().root;
     }
     assert_eq!(kinds.len(), 2, "only {kinds:?} was lost");
+}
+
+#[test]
+fn a_lost_bundle_comes_back_as_it_was_while_its_files_are_there() {
+    let mut machine = Machine::new();
+    many(&machine.data(), 1, 30, 2_000);
+    settle(&machine.data());
+    let first = machine.backup();
+    let bundle = machine.peer.order().into_iter().find(|id| machine.peer.class(id) == Class::Data).unwrap();
+    for is_whole in [true, false] {
+        machine.peer.lose(&bundle);
+        if !is_whole {
+            fs::write(machine.data().join("d000/f0007"), noise(1_000, 500)).unwrap();
+            settle(&machine.data());
+        }
+        let (plan, known) = (machine.plan(), machine.known());
+        let outcome = machine.run(&plan, Known { missing: vec![bundle], ..known }).unwrap();
+        assert_eq!(machine.peer.repeats(), 0);
+        let outcome = machine.commit(outcome);
+        assert_eq!(outcome.root == first.root, is_whole);
+        assert_eq!(machine.peer.missing(&[first.root]).is_empty(), is_whole, "the older snapshot");
+        assert_eq!(outcome.counts.files_read, if is_whole { 0 } else { 30 });
+        let (report, restored) = machine.restore(outcome.root, if is_whole { "one" } else { "two" });
+        assert_eq!(report.faults, Vec::new());
+        assert_same(&machine.data(), &restored);
+    }
 }
 
 #[test]

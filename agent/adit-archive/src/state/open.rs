@@ -237,7 +237,7 @@ impl Entries {
     }
 
     /// The next entry and what stood beside it.
-    pub(crate) fn take(&mut self) -> Option<(Entry, Side)> {
+    pub(crate) fn pop(&mut self) -> Option<(Entry, Side)> {
         self.fill();
         self.block.pop_front()
     }
@@ -274,6 +274,6 @@ impl Iterator for Entries {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        self.take().map(|(entry, _)| entry)
+        self.pop().map(|(entry, _)| entry)
     }
 }

@@ -101,7 +101,7 @@ fn remove_deep(path: &Path) {
 
 #[test]
 fn a_wide_directory_takes_several_windows() {
-    let home = tempfile::tempdir().unwrap();
+    let home = crate::fixture::roomy();
     for n in 0..20_000u32 {
         if n % 1_000 == 0 {
             fs::create_dir(home.path().join(format!("{n:x}"))).unwrap();
