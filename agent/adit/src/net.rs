@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pin::Pin;
 use crate::state::StateDir;
-use adit_link::{About, Conversation, Deadlines, DialError, Door, Frame, Identity, Link, LinkError, Target};
+use adit_link::{About, Conversation, Deadlines, DialError, Door, Frame, Identity, Link, LinkError, Target, Tried};
 use adit_wire::frame::Message;
 use adit_wire::ids::PublicKey;
 use adit_wire::refusal::Code;
@@ -155,7 +155,16 @@ impl Way {
     /// The sentence of a failed dial.
     #[must_use]
     pub fn dial_failure(&self, error: &DialError) -> Failure {
-        dial_failure(&self.called, error)
+        // Where there was one address only, the link does not name it.
+        match (error, self.targets().as_slice()) {
+            (DialError::All(_), _) => dial_failure(&self.called, error),
+            (single, [target]) => {
+                let address = if let Target::Address(address) = target { Some(*address) } else { None };
+                let tried = Tried { target: target.to_string(), address, error: single.clone() };
+                dial_failure(&self.called, &DialError::All(vec![tried]))
+            }
+            (other, _) => dial_failure(&self.called, other),
+        }
     }
 }
 
@@ -324,8 +333,8 @@ fn advice(hop: &DialError, whole: &DialError) -> String {
                 .to_owned()
         }
         DialError::WrongKey { .. } => {
-            "if the box was installed anew: `adit unpair --forget`, then pair with a new token; if not, another machine \
-             has its address"
+            "compare the box's key with the sheet or with `aditd id` on the box; if it was installed anew: `adit unpair \
+             --forget`, then pair with a new token; if not, another machine has its address"
                 .to_owned()
         }
         DialError::NotAdit(_) => "check the port: another program listens there".to_owned(),
@@ -364,7 +373,6 @@ pub fn interface_id(address: &Ipv6Addr) -> Ipv6Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adit_link::Tried;
 
     fn tried(error: DialError) -> DialError {
         let address = "[2001:db8::a:b:c:d]:11713".parse().ok();

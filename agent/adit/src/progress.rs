@@ -4,7 +4,7 @@
 
 use crate::text;
 use adit_archive::engine::Progress;
-use adit_archive::info::{Counts, Skipped};
+use adit_archive::info::{Counts, SkipReason, Skipped};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -141,23 +141,28 @@ impl Progress for BackupProgress<'_> {
 /// What a person reads of a path that was not saved whole.
 #[must_use]
 pub fn skipped_line(skipped: &Skipped) -> String {
-    use adit_archive::info::SkipReason;
     let path = String::from_utf8_lossy(&skipped.path);
-    match skipped.reason {
+    let verb = if skipped.reason.is_failure() { "skipped" } else { "left out" };
+    format!("{verb} {path}: {}", skip_reason(skipped.reason))
+}
+
+/// Why, and what to do about it.
+#[must_use]
+pub fn skip_reason(reason: SkipReason) -> String {
+    match reason {
         SkipReason::Unreadable(errno) => {
             let error = io::Error::from_raw_os_error(errno);
-            let (why, next) = if error.kind() == io::ErrorKind::PermissionDenied {
-                ("permission denied".to_owned(), "run the backup as a user who may read it, or exclude it")
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                "permission denied (run the backup as a user who may read it, or exclude it)".to_owned()
             } else {
-                (error.to_string(), "look at the disk, or exclude it")
-            };
-            format!("skipped {path}: {why} ({next})")
+                format!("{error} (look at the disk, or exclude it)")
+            }
         }
-        SkipReason::Changed => format!(
-            "skipped {path}: it changed each time that it was read (stop its writer, or back up a dump or a file-system snapshot)"
-        ),
-        SkipReason::Socket => format!("left out {path}: a socket holds nothing to save"),
-        SkipReason::Vanished => format!("left out {path}: it was removed meanwhile"),
+        SkipReason::Changed => "it changed each time that it was read (stop its writer, or back up a dump or a \
+                                file-system snapshot)"
+            .to_owned(),
+        SkipReason::Socket => "a socket holds nothing to save".to_owned(),
+        SkipReason::Vanished => "it was removed meanwhile".to_owned(),
     }
 }
 
@@ -179,7 +184,6 @@ fn rate_left(done: u64, total: u64, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adit_archive::info::SkipReason;
 
     #[test]
     fn rates_and_times_left() {

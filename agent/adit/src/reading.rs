@@ -15,6 +15,7 @@ use adit_wire::frame::Message as _;
 use adit_wire::ids::{Id, PublicKey, SourceId};
 use adit_wire::list::Ids;
 use adit_wire::read::{FETCH_IDS_MAX, Fetch, Fetched as FetchedMessage, METHOD_RECORD, Prove, Proved, Scope};
+use adit_wire::refusal::Code;
 
 /// Opens one source for reading by the recovery key's proof.
 ///
@@ -23,10 +24,21 @@ use adit_wire::read::{FETCH_IDS_MAX, Fetch, Fetched as FetchedMessage, METHOD_RE
 pub async fn prove(link: &Link, recovery: &RecoveryKey, source: SourceId) -> Result<(), Failure> {
     let signature = recovery.prove_read(&link.channel_binding(), &source);
     let request = Prove { source, recovery_key: recovery.signing().public(), signature };
-    let frame = net::ask(link, &request)
-        .await
-        .map_err(|failure| if failure.exit == Exit::WrongKey { Failure::wrong_recovery_key() } else { failure })?;
-    net::read::<Proved>(&frame).map(drop)
+    let conversation = link.open().map_err(|error| net::link_failure(&error))?;
+    conversation.send(&request, true).await.map_err(|error| net::link_failure(&error))?;
+    match conversation.recv().await {
+        Ok(Some(frame)) => net::read::<Proved>(&frame).map(drop),
+        Ok(None) => Err(net::link_failure(&LinkError::Protocol("the answer is missing"))),
+        // The box knows another recovery key for this source, or none: for a person that is one thing.
+        Err(LinkError::Refused(refusal)) if refusal.code.is_some_and(is_about_the_key) => {
+            Err(Failure::wrong_recovery_key())
+        }
+        Err(error) => Err(net::link_failure(&error)),
+    }
+}
+
+const fn is_about_the_key(code: Code) -> bool {
+    matches!(code, Code::Signature | Code::ProofNeeded | Code::RecoveryUnknown)
 }
 
 /// Who vouches for a source's snapshots, and what a person must hear about it.

@@ -100,3 +100,23 @@ fn keygen_init_request_certify_install() {
     let words = ok(&["keygen", "--recovery-file", &path("2"), "--public", &path("2.pub"), "--words"]);
     assert!(words.contains(" 24. "), "{words}");
 }
+
+/// /dev/full is a disk without a free byte.
+#[test]
+fn a_full_disk_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+        .arg("--state")
+        .arg(dir.path())
+        .arg("id")
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "adit: could not write to standard output: the disk is full\n  next: free some space there and run the command \
+         again; the box lost nothing\n"
+    );
+}

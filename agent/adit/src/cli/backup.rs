@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::job::{self, Job, Summary, summary_lines};
 use crate::net::{Net, SOFTWARE};
-use crate::progress::{Meter, skipped_line};
+use crate::progress::{Meter, skip_reason};
 use crate::source;
 use crate::state::StateDir;
 use crate::text::{now_s, parse_duration};
@@ -118,7 +118,9 @@ fn append(state: &StateDir, record: &RunRecord) -> Result<(), Failure> {
 
 fn to_json(summary: &Summary, run: &str) -> Value {
     let counts = &summary.counts;
-    let skipped = summary.skipped.iter().filter(|skipped| skipped.reason.is_failure()).map(skipped_line);
+    let skipped = summary.skipped.iter().filter(|skipped| skipped.reason.is_failure()).map(
+        |skipped| json!({ "path": String::from_utf8_lossy(&skipped.path), "reason": skip_reason(skipped.reason) }),
+    );
     json!({
         "snapshot": summary.head.to_string(),
         "seq": summary.seq,

@@ -7,6 +7,7 @@
 mod budgets;
 mod carried;
 mod demo;
+mod errors;
 mod interrupted;
 mod main_job;
 mod netns;
