@@ -354,11 +354,14 @@ impl<'p> Walk<'p> {
     fn queue_subdirectories(&mut self, top: usize, dir: &Arc<Dir>) {
         let frame = &mut self.frames[top];
         let (never, one_file_system, device) = (self.limits.never, self.limits.one_file_system, frame.device);
+        let (filter, above) = (&self.limits.filter, &self.path[..frame.path_bytes]);
         let fresh: Vec<(usize, Arc<Slot>)> = frame
             .listing
             .directories()
             .filter(|(_, stat)| Some((stat.device, stat.ino)) != never)
             .filter(|(_, stat)| !one_file_system || stat.device == device)
+            // What is left out may be left out because it hangs.
+            .filter(|(at, _)| !filter.excludes_below(above, frame.listing.name(*at).to_bytes()))
             .map(|(at, _)| (at, Arc::new(Slot::new(dir, frame.listing.name(at), top))))
             .collect();
         self.prefetch.offer(fresh.iter().rev().map(|(_, slot)| Arc::clone(slot)));

@@ -44,6 +44,13 @@ impl Filter {
             set.is_match_candidate(&Candidate::new(OsStr::from_bytes(&shown)))
         })
     }
+
+    /// Whether a pattern matches a name in a directory.
+    pub(crate) fn excludes_below(&self, above: &[u8], name: &[u8]) -> bool {
+        let separator = [crate::entry::SEPARATOR];
+        self.set.is_some()
+            && if above.is_empty() { self.excludes(name) } else { self.excludes(&[above, &separator, name].concat()) }
+    }
 }
 
 fn glob(pattern: &str) -> Result<Glob, globset::Error> {
