@@ -75,9 +75,7 @@ impl StoreError {
             Self::Open { source: OpenError::Locked, .. } => {
                 Some("another aditd uses this store; stop it first: systemctl stop aditd".to_owned())
             }
-            Self::Open { source: OpenError::Newer { .. }, .. } => {
-                Some("nothing was changed; install the newer version and start again".to_owned())
-            }
+            Self::Open { source: OpenError::Newer { .. }, .. } => Some("nothing in it was changed".to_owned()),
             Self::Open { source: OpenError::Disk { source, .. }, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

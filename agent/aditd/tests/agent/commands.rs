@@ -82,6 +82,30 @@ fn a_store_that_cannot_be_used() {
     );
 }
 
+#[test]
+fn a_store_from_a_newer_version() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (state, store) = (dir.path().join("state"), dir.path().join("store"));
+    let (opened, _) = aditd::open_store::open(&store, aditd::open_store::Mode::Box).expect("made");
+    opened.close(aditd::clock::moment()).expect("closed");
+    for name in ["store.adt", "store.bak"] {
+        let mut superblock = std::fs::read(store.join(name)).expect("read");
+        // A feature bit that this program can't know; agent/FORMAT.md has the offsets.
+        superblock[28 + 5] |= 1;
+        let hash = blake3::hash(&superblock[..4_064]);
+        superblock[4_064..].copy_from_slice(hash.as_bytes());
+        std::fs::write(store.join(name), superblock).expect("written");
+    }
+    let text = format!("listen = \"[::1]:0\"\nstate = {state:?}\n[box]\nstore = {store:?}\n");
+    assert_eq!(
+        run_with(dir.path(), &text, &[]),
+        (
+            8,
+            "aditd: open the store in DIR/store: this store was written by a newer adit (feature bits 0x10000000000, this program knows none); install that version or a newer one to open it\n  nothing in it was changed\n".to_owned()
+        )
+    );
+}
+
 #[tokio::test]
 async fn a_second_agent_is_told_of_the_first() {
     let lab = Lab::start(As::Box).await;
