@@ -64,7 +64,7 @@ pub async fn knock(way: &Way, recovery: &RecoveryKey) -> Result<(Link, StoreId, 
     Ok((link, recovered.store, found))
 }
 
-/// The source that a person names; the only one needs no name.
+/// The source that a person names, by its name or the first digits of its id; the only one needs no name.
 ///
 /// # Errors
 /// When there is none of that name, or several and no name.
@@ -72,7 +72,8 @@ pub fn choose<'a>(found: &'a [Found], name: Option<&str>) -> Result<&'a Found, F
     let names = || found.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, found) {
         (Some(name), _) => {
-            found.iter().find(|source| source.name == name || source.source.to_string() == name).ok_or_else(|| {
+            let is_id = |source: &&Found| name.len() >= 8 && source.source.to_string().starts_with(name);
+            found.iter().find(|source| source.name == name).or_else(|| found.iter().find(is_id)).ok_or_else(|| {
                 Failure::new(
                     Exit::Refused,
                     format!("this recovery key opens no source named {name} there"),
@@ -274,7 +275,7 @@ mod tests {
         let two = [found("web1", 1), found("web2", 2)];
         assert_eq!(choose(&two, Some("web2")).unwrap().source, SourceId([2; 16]));
         assert_eq!(choose(&two[..1], None).unwrap().name, "web1");
-        assert_eq!(choose(&two, Some(&"02".repeat(16))).unwrap().name, "web2");
+        assert_eq!(choose(&two, Some(&"02".repeat(6))).unwrap().name, "web2");
         let failure = choose(&two, None).unwrap_err();
         assert_eq!((failure.exit, failure.next.as_str()), (Exit::Usage, "give --source NAME, one of: web1, web2"));
         assert_eq!(choose(&two, Some("x")).unwrap_err().exit, Exit::Refused);

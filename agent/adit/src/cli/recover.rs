@@ -39,7 +39,7 @@ pub(super) struct Recover {
     /// Only list the sources that this recovery key opens.
     #[arg(long, conflicts_with_all = ["to", "adopt"])]
     list: bool,
-    /// Which source; not needed when the key opens only one.
+    /// Which source, by its name or the first digits of its id; not needed when the key opens only one.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Which snapshot: `latest`, its number or the first digits of its id.

@@ -94,7 +94,8 @@ impl Pair {
         fs::create_dir_all(&dir).unwrap();
         let config = dir.join("aditd.toml");
         let (state, store) = (dir.join("state"), dir.join("store"));
-        let text = format!("listen = \"{listen}\"\nstate = {state:?}\n\n[box]\nstore = {store:?}\n");
+        let address = format!("address = \"{NAME}:11713\"\n");
+        let text = format!("listen = \"{listen}\"\n{address}state = {state:?}\n\n[box]\nstore = {store:?}\n");
         fs::write(&config, text).unwrap();
         let agent =
             cable.command(0, program("aditd")).arg("--config").arg(&config).stdin(Stdio::null()).spawn().unwrap();
