@@ -71,7 +71,7 @@ part_no-std() {
 
 part_demo() {
     cargo build --release --package aditd --package adit --package adit-contract --bin aditd --bin adit --bin demo
-    ADIT_BIN_DIR=$PWD/target/release target/release/demo ${DIR:+"$DIR"}
+    target/release/demo ${DIR:+"$DIR"}
 }
 part_bench() {
     cargo build --release --package aditd --package adit --package adit-bench

@@ -2,7 +2,6 @@
 //! The stage of the demo: headings, commands as a person would type them, the programs behind them. Whatever was started
 //! here is stopped when the demo ends, by its own id, also when a signal ends it.
 
-use adit_contract::lab::program;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -100,7 +99,7 @@ impl Stage {
 
     fn run_with(&self, name: &str, arguments: &[&str], hush: Hush) -> Result<Outcome> {
         say(&format!("    $ {name} {}", shown(arguments)));
-        let mut command = Command::new(program(name));
+        let mut command = Command::new(beside(name)?);
         command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).stdout(Stdio::piped());
         if hush == Hush::Yes {
             command.stderr(Stdio::null());
@@ -120,7 +119,7 @@ impl Stage {
         say(&format!("    $ aditd --config {config} &"));
         let log = self.path("box/aditd.log");
         let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-        let mut command = Command::new(program("aditd"));
+        let mut command = Command::new(beside("aditd")?);
         command
             .args(["--config", config])
             .current_dir(&self.dir)
@@ -191,6 +190,15 @@ impl Drop for Running {
             running.retain(|process| *process != self.0);
         }
     }
+}
+
+/// The program of this name in the demo's own directory.
+fn beside(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe().context("find this program")?.with_file_name(name);
+    if !path.is_file() {
+        bail!("{} is missing: `make demo` builds it", path.display());
+    }
+    Ok(path)
 }
 
 /// Lets SIGINT, SIGTERM and SIGHUP end the demo with everything that it started.
