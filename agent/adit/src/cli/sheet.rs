@@ -29,7 +29,10 @@ struct Facts<'a> {
     box_name: &'a str,
     box_key: &'a str,
     addresses: Vec<String>,
-    recipients: Vec<String>,
+    /// The recovery signing key that the box has registered: the one that opens its door.
+    recovery_key: String,
+    /// Others who can unwrap runs, once somebody opened the door.
+    others: Vec<String>,
     certified: bool,
     printed_s: u64,
 }
@@ -42,14 +45,17 @@ impl Sheet {
         addresses.extend(pin.addresses.iter().cloned());
         let mut seen = std::collections::BTreeSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
-        let recipients = source::recipients(state)?.iter().map(|public| public.signing_key().to_string()).collect();
+        let recovery_key = source::recovery_signing_key(state)?;
+        let keys = source::recipients(state)?.into_iter().map(|public| public.signing_key());
+        let others = keys.filter(|key| *key != recovery_key).map(|key| key.to_string()).collect();
         let facts = Facts {
             source: &file.name,
             source_id: &file.source,
             box_name: &pin.name,
             box_key: &pin.key,
             addresses,
-            recipients,
+            recovery_key: recovery_key.to_string(),
+            others,
             certified: source::certificate(state)?.is_some(),
             printed_s: now_s(),
         };
@@ -63,6 +69,11 @@ impl Sheet {
 
 fn page(facts: &Facts<'_>) -> String {
     let list = |items: &[String]| items.join(&format!("\n{:13}", ""));
+    let others = if facts.others.is_empty() {
+        String::new()
+    } else {
+        format!("Wrapped also {}\n{:13}(they read what the recovery key above fetched)\n", list(&facts.others), "")
+    };
     let certified = if facts.certified {
         ""
     } else {
@@ -77,7 +88,8 @@ fn page(facts: &Facts<'_>) -> String {
          Box          {box_name}\n\
          Box key      {box_key}\n\
          Addresses    {addresses}\n\
-         Recovery key {recipients}\n\
+         Recovery key {recovery_key}\n\
+         {others}\
          {certified}\
          \n\
          On any Linux machine with adit, as root:\n\
@@ -97,7 +109,7 @@ fn page(facts: &Facts<'_>) -> String {
         box_name = facts.box_name,
         box_key = facts.box_key,
         addresses = list(&facts.addresses),
-        recipients = list(&facts.recipients),
+        recovery_key = facts.recovery_key,
         start = start(facts),
         command = command(facts),
     )
@@ -132,7 +144,8 @@ mod tests {
             box_name: "cellar",
             box_key: key,
             addresses: vec!["[2001:db8::1]:11713".to_owned(), "box.example:11713".to_owned()],
-            recipients: vec!["cd".repeat(32)],
+            recovery_key: "cd".repeat(32),
+            others: vec!["ef".repeat(32)],
             certified: true,
             printed_s: 0,
         }
