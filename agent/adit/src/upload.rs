@@ -535,9 +535,6 @@ impl Task {
         }
         let ready = !self.commit_sent && !self.session.is_resending() && self.haves.is_empty();
         if let Some(commit) = self.commit.as_ref().filter(|_| ready) {
-            if let Some(journal) = &mut self.journal {
-                journal.flush()?;
-            }
             let frame = self.session.commit(&commit.record)?;
             send(conversation, &frame).await?;
             self.commit_sent = true;

@@ -167,7 +167,6 @@ fn journal(machine: &Machine) {
     for (at, id) in machine.peer.order().iter().enumerate() {
         journal.append(at as u64 + 1, id).unwrap();
     }
-    journal.flush().unwrap();
 }
 
 fn resume(machine: &Machine) -> Vec<Id> {
