@@ -17,6 +17,7 @@ const NAME: &str = "journal";
 const HEADER_BYTES: usize = 8 + KeyId::BYTES;
 /// Sequence number, id, and four bytes of a checksum over both.
 const ENTRY_BYTES: usize = 8 + Id::BYTES + 4;
+
 /// A journal that is being written.
 #[derive(Debug)]
 pub struct Journal {

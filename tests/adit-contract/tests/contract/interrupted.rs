@@ -35,17 +35,19 @@ fn write_data(dir: &Path) {
     }
 }
 
-fn restore(source: &Source, file: &Path, to: &Path) {
-    source
-        .adit([
-            "restore".as_ref(),
-            "latest".as_ref(),
-            "--recovery-file".as_ref(),
-            file.as_os_str(),
-            "--to".as_ref(),
-            to.as_os_str(),
-        ])
-        .succeeded();
+/// Restores the newest snapshot and compares it with the data.
+fn comes_back(lab: &Lab, source: &Source, file: &Path, data: &Path) {
+    let to = lab.path("restored");
+    let args = [
+        "restore".as_ref(),
+        "latest".as_ref(),
+        "--recovery-file".as_ref(),
+        file.as_os_str(),
+        "--to".as_ref(),
+        to.as_os_str(),
+    ];
+    source.adit(args).succeeded();
+    assert_eq!(differences(data, &restored(&to, data)).unwrap(), [""; 0]);
 }
 
 #[test]
@@ -70,9 +72,7 @@ fn killed_source_goes_on_where_it_was() {
     let sent = report["bytes_sent"].as_u64().unwrap();
     let rest = u64::try_from(DATA_BYTES).unwrap().saturating_sub(before);
     assert!(sent <= rest + SENT_TWICE_MAX + OVERHEAD_MAX, "{sent} bytes sent, {rest} were missing");
-    let to = lab.path("restored");
-    restore(&source, &file, &to);
-    assert_eq!(differences(&data, &restored(&to, &data)).unwrap(), [""; 0]);
+    comes_back(&lab, &source, &file, &data);
 }
 
 #[test]
@@ -98,9 +98,7 @@ fn killed_box_is_found_again_by_the_same_run() {
     let sent = report["bytes_sent"].as_u64().unwrap();
     let limit = u64::try_from(DATA_BYTES).unwrap() + SENT_TWICE_MAX + OVERHEAD_MAX;
     assert!(sent <= limit, "{sent} bytes sent for {DATA_BYTES} bytes of data");
-    let to = lab.path("restored");
-    restore(&source, &file, &to);
-    assert_eq!(differences(&data, &restored(&to, &data)).unwrap(), [""; 0]);
+    comes_back(&lab, &source, &file, &data);
 }
 
 #[test]
@@ -123,7 +121,5 @@ fn acknowledged_snapshots_survive_a_killed_box() {
         assert_eq!(count, usize::try_from(round).unwrap() + 1, "{listed}");
     }
     source.adit(["verify"]).succeeded();
-    let to = lab.path("restored");
-    restore(&source, &file, &to);
-    assert_eq!(differences(&data, &restored(&to, &data)).unwrap(), [""; 0]);
+    comes_back(&lab, &source, &file, &data);
 }
