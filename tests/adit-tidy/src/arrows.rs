@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
@@ -29,6 +29,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("adit-health", &["adit-wire"]),
     ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-health"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
+    ("adit-image", &[]),
+    ("adit-guest", &[]),
+    ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-guest", "adit-image"]),
+    ("scenarios", &["adit-wire", "adit-hil"]),
     ("adit-nostd", &["adit-wire", "adit-proto"]),
     ("adit-tidy", &["adit-wire"]),
     ("adit-bench", &[]),
@@ -41,7 +45,7 @@ const PURE: [(&str, &[&str]); 2] = [
     ("adit-proto", &["serde", "blake3", "thiserror", "bech32", "zeroize", "log", "defmt"]),
 ];
 /// Rooms that only test: nothing may depend on them.
-const TEST_ROOMS: [&str; 5] = ["adit-nostd", "adit-tidy", "adit-bench", "adit-contract", "adit-sim"];
+const TEST_ROOMS: [&str; 6] = ["scenarios", "adit-nostd", "adit-tidy", "adit-bench", "adit-contract", "adit-sim"];
 /// What only adit-link may name directly.
 const NETWORK: [&str; 3] = ["rustls", "tokio-rustls", "socket2"];
 

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What goes into something that boots: a cpio archive, a kernel taken out of its package, the modules it needs in loading
+//! order. Everything is done by an ordinary user and gives the same bytes for the same input. Never mounts, never needs a
+//! loop device, never looks at the machine it runs on but for the files it is given.
