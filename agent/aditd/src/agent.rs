@@ -158,6 +158,10 @@ impl Agent {
             tokio::spawn(crate::watch::health(Arc::clone(&shared))),
             tokio::spawn(crate::watch::heard(Arc::clone(&shared), HEARD_EVERY)),
         ];
+        if let Some(path) = shared.config.console.clone() {
+            let console = crate::console::keep(Arc::clone(&shared), path);
+            drop(shared.tasks.spawn(shared.stop.child_token().run_until_cancelled_owned(console)));
+        }
         let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
         let mut door = tokio::time::interval(Duration::from_secs(5));
         loop {

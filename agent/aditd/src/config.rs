@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Addresses that may be configured: what an address record holds.
 pub const ADDRESSES_MAX: usize = adit_wire::signed::ADDRESSES_MAX;
 
-const KEYS_TOP: [&str; 7] = ["listen", "state", "name", "address", "log", "backups", "box"];
+const KEYS_TOP: [&str; 8] = ["listen", "state", "name", "address", "log", "backups", "console", "box"];
 const KEYS_BOX: [&str; 1] = ["store"];
 
 /// A checked configuration.
@@ -41,6 +41,8 @@ pub struct Config {
     pub log: log::LevelFilter,
     /// State directories of `adit` on this machine, whose run records health reports.
     pub backups: Vec<PathBuf>,
+    /// A character device on which health is served to whoever holds the line.
+    pub console: Option<PathBuf>,
     /// What makes the agent a box.
     pub store: Option<PathBuf>,
 }
@@ -99,6 +101,7 @@ struct Raw {
     address: OneOrMany,
     log: Option<String>,
     backups: Option<Vec<PathBuf>>,
+    console: Option<PathBuf>,
     r#box: Option<RawBox>,
 }
 
@@ -161,6 +164,7 @@ impl Config {
                 .into_iter()
                 .map(|path| absolute("backups", path))
                 .collect::<Result<_, _>>()?,
+            console: raw.console.map(|path| absolute("console", path)).transpose()?,
             store: raw.r#box.map(|raw| absolute("store", raw.store)).transpose()?,
         };
         if config.store.is_some() && config.listen.is_none() {
@@ -179,6 +183,7 @@ impl Config {
             addresses: Vec::new(),
             log: log::LevelFilter::Info,
             backups: Vec::new(),
+            console: None,
             store: Some(store.to_owned()),
         }
     }
@@ -359,7 +364,7 @@ mod tests {
         );
         assert_eq!(
             refused("colour = 1"),
-            "unknown key `colour`; the keys here are listen, state, name, address, log, backups, box"
+            "unknown key `colour`; the keys here are listen, state, name, address, log, backups, console, box"
         );
     }
 

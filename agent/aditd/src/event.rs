@@ -161,6 +161,13 @@ events! {
     DialFailed { /// Which.
         name: String, /// Why.
         why: String } = Info, "dials_failed_total", "cannot reach {name}: {why}";
+    /// Somebody speaks on the serial console.
+    ConsoleSpeaks { /// The device.
+        path: String } = Info, "consoles_total", "somebody speaks on the console {path}";
+    /// The serial console can't be used now; it is tried again, which is not told again.
+    ConsoleWaits { /// The device.
+        path: String, /// Why.
+        why: String } = Info, "console_waits_total", "waiting for the console {path}: {why}";
     /// Something of the machine went wrong that doesn't stop the agent.
     Trouble { /// What.
         what: String } = Warn, "troubles_total", "{what}";

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 mod commands;
 pub mod config;
+mod console;
 pub mod event;
 pub mod files;
 mod links;

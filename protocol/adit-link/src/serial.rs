@@ -6,11 +6,17 @@
 //! key here and no secrecy: whoever holds the line is whoever the line was given to. Nothing is sent again by itself.
 
 use adit_wire::frame::{FrameError, Header, Kind, PREFIX_BYTES};
+use adit_wire::health::{INVENTORY_BYTES_MAX, SNAPSHOT_BYTES_MAX};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
-/// Longest body on a serial line, bytes: half a second at 1 Mbaud, and all that a reader must hold.
-pub const SERIAL_BODY_BYTES_MAX: usize = 64 << 10;
+mod client;
+pub use client::{Hello, Polled, SerialClient, SerialClientError};
+
+/// Longest body on a serial line, bytes: the longest health report with its inventory. A second at 1 Mbaud, and all that a
+/// reader must hold.
+pub const SERIAL_BODY_BYTES_MAX: usize = 96 << 10;
+const _: () = assert!(SERIAL_BODY_BYTES_MAX >= INVENTORY_BYTES_MAX + SNAPSHOT_BYTES_MAX + 32);
 /// Bytes of the CRC.
 const CRC_BYTES: usize = 4;
 /// Prefix, body and CRC of the longest frame.

@@ -16,13 +16,15 @@ pub enum Who {
     Peer(Role),
     /// Anybody, on `adit-pair/1`.
     Pairing,
+    /// Whoever holds the agent's serial console: the member, who has no power over the data.
+    Console,
     /// Anybody, on `adit-recover/1`.
     Recovering,
 }
 
 impl Who {
     /// Everybody, in the order of the table's columns.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Peer(Role::Source),
         Self::Peer(Role::Monitor),
         Self::Peer(Role::Admin),
@@ -30,6 +32,7 @@ impl Who {
         Self::Peer(Role::Agent),
         Self::Recovering,
         Self::Pairing,
+        Self::Console,
     ];
 
     /// The column's head.
@@ -39,6 +42,7 @@ impl Who {
             Self::Peer(role) => role.word(),
             Self::Recovering => "recover door",
             Self::Pairing => "pair door",
+            Self::Console => "console",
         }
     }
 
@@ -51,6 +55,7 @@ impl Who {
             Self::Peer(Role::Agent) => AGENT,
             Self::Recovering => RECOVER,
             Self::Pairing => PAIR,
+            Self::Console => CONSOLE,
         }
     }
 }
@@ -62,6 +67,7 @@ const REPLICA: u8 = 8;
 const AGENT: u8 = 16;
 const RECOVER: u8 = 32;
 const PAIR: u8 = 64;
+const CONSOLE: u8 = 128;
 const PEERS: u8 = SOURCE | MONITOR | ADMIN | REPLICA | AGENT;
 
 /// One row: a request and who may send it. Answers need no row: they go to whoever asked.
@@ -92,8 +98,8 @@ impl Row {
 
 /// Every request of major 1. Frames of service `link` stand on conversation 0 and open nothing.
 pub const TABLE: &[Row] = &[
-    Row::new(Service::Link, 1, "GREETING", false, PEERS | RECOVER),
-    Row::new(Service::Link, 2, "PING", false, PEERS | RECOVER),
+    Row::new(Service::Link, 1, "GREETING", false, PEERS | RECOVER | CONSOLE),
+    Row::new(Service::Link, 2, "PING", false, PEERS | RECOVER | CONSOLE),
     Row::new(Service::Link, 3, "PONG", false, PEERS | RECOVER),
     Row::new(Service::Link, 4, "GOODBYE", false, PEERS | RECOVER),
     Row::new(Service::Pair, 1, "PAIR", true, PAIR),
@@ -108,7 +114,7 @@ pub const TABLE: &[Row] = &[
     Row::new(Service::Read, 5, "FETCH", true, SOURCE | RECOVER),
     Row::new(Service::Recover, 1, "RECOVER", true, RECOVER),
     Row::new(Service::Recover, 3, "ADOPT", true, RECOVER),
-    Row::new(Service::Health, 1, "POLL", true, SOURCE | MONITOR | ADMIN),
+    Row::new(Service::Health, 1, "POLL", true, SOURCE | MONITOR | ADMIN | CONSOLE),
     Row::new(Service::Admin, 1, "PEERS", true, ADMIN),
     Row::new(Service::Admin, 3, "RENAME", true, ADMIN),
     Row::new(Service::Admin, 4, "REVOKE", true, ADMIN),

@@ -24,5 +24,8 @@ pub(super) fn run(path: &Path, config: &Config) -> Result<(), Failure> {
     for backups in &config.backups {
         say(format_args!("backups {}", backups.display()));
     }
+    if let Some(console) = &config.console {
+        say(format_args!("console {}", console.display()));
+    }
     Ok(())
 }

@@ -6,19 +6,19 @@
 
 mod admin;
 mod backup;
-mod health;
+pub(crate) mod health;
 pub(crate) mod pair;
 mod read;
 mod recover;
 mod verify;
 
-use crate::event::Event;
+use crate::event::{Event, Events};
 use crate::links::LinkId;
 use crate::peers::SourceKeys;
 use crate::shared::{Served, Shared};
 use crate::store_thread::StoreGone;
 use adit_link::{Conversation, Frame, Link, LinkError};
-use adit_proto::roles::{self, Who};
+use adit_proto::roles::{self, Row, Who};
 use adit_wire::frame::{Kind, MessageError, Service};
 use adit_wire::ids::{ChannelBinding, PublicKey, SourceId};
 use adit_wire::pair::Role;
@@ -162,15 +162,15 @@ pub(crate) async fn conversation(caller: Arc<Caller>, frame: Frame, conversation
             }
         }
         Err(ServeError::Refused { code, retry_after_s, detail }) => {
-            tell_refusal(&caller, kind, code, &detail);
+            tell_refusal(&caller.shared.events, &caller.name, kind, code, &detail);
             // The link may be gone already; then nobody wants to hear it.
             let _unheard = conversation.refuse_for(code, retry_after_s, shorten(&detail)).await;
         }
     }
 }
 
-fn tell_refusal(caller: &Caller, kind: Kind, code: Code, detail: &str) {
-    let name = caller.name.clone();
+pub(crate) fn tell_refusal(events: &Events, name: &str, kind: Kind, code: Code, detail: &str) {
+    let name = name.to_owned();
     let event = if code == Code::NotAllowed && detail.is_empty() {
         Event::NotAllowed { name, service: kind.service, method: kind.method }
     } else if code.blame() == Blame::Peer && matches!(code, Code::Protocol | Code::UnknownMethod) {
@@ -178,11 +178,11 @@ fn tell_refusal(caller: &Caller, kind: Kind, code: Code, detail: &str) {
     } else {
         Event::Refused { name, code, detail: detail.to_owned() }
     };
-    caller.tell(&event);
+    events.record(&event);
 }
 
 /// The longest beginning of a detail that fits a refusal.
-fn shorten(detail: &str) -> &str {
+pub(crate) fn shorten(detail: &str) -> &str {
     let mut end = detail.len().min(DETAIL_BYTES_MAX);
     while !detail.is_char_boundary(end) {
         end -= 1;
@@ -190,9 +190,8 @@ fn shorten(detail: &str) -> &str {
     detail.get(..end).unwrap_or_default()
 }
 
-async fn route(caller: &Arc<Caller>, frame: Frame, conversation: &Conversation) -> Result<(), ServeError> {
-    let kind = frame.kind;
-    let who = caller.who().ok_or_else(|| ServeError::refused(Code::NotAllowed))?;
+/// The row of a request that may open a conversation, when the table allows it to `who`.
+pub(crate) fn admit(who: Who, kind: Kind) -> Result<&'static Row, ServeError> {
     let row = roles::row(kind).ok_or_else(|| ServeError::refused(Code::UnknownMethod))?;
     if !row.allows(who) {
         return Err(ServeError::refused(Code::NotAllowed));
@@ -200,7 +199,13 @@ async fn route(caller: &Arc<Caller>, frame: Frame, conversation: &Conversation) 
     if !row.opens {
         return Err(ServeError::detailed(Code::Protocol, "this request opens no conversation"));
     }
-    match row.service {
+    Ok(row)
+}
+
+async fn route(caller: &Arc<Caller>, frame: Frame, conversation: &Conversation) -> Result<(), ServeError> {
+    let kind = frame.kind;
+    let who = caller.who().ok_or_else(|| ServeError::refused(Code::NotAllowed))?;
+    match admit(who, kind)?.service {
         Service::Backup if kind == <adit_wire::backup::Certify<'_> as adit_wire::frame::Message<'_>>::KIND => {
             backup::certify(caller, &frame, conversation).await
         }

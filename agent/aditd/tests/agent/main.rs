@@ -3,6 +3,7 @@
 
 mod backup;
 mod commands;
+mod console;
 mod hostile;
 mod lab;
 mod monitor;

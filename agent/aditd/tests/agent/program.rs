@@ -10,7 +10,7 @@ use adit_wire::pair::Role;
 use std::os::unix::net::UnixDatagram;
 
 /// Memory that is the program's own, MiB: what it wrote to, not what it maps of its file.
-fn own_memory_mib(process: u32) -> u64 {
+pub(crate) fn own_memory_mib(process: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("read");
     let anonymous = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
     anonymous.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") / 1_024
