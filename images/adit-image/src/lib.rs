@@ -2,3 +2,9 @@
 //! What goes into something that boots: a cpio archive, a kernel taken out of its package, the modules it needs in loading
 //! order. Everything is done by an ordinary user and gives the same bytes for the same input. Never mounts, never needs a
 //! loop device, never looks at the machine it runs on but for the files it is given.
+
+pub mod cpio;
+pub mod debian;
+pub mod elf;
+pub mod modules;
+pub mod vmlinux;
