@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Deterministic bytes that look random.
 pub(crate) fn filler(seed: u64) -> impl FnMut(&mut [u8]) {
@@ -187,25 +188,19 @@ impl Sink for MemoryBox {
 #[derive(Debug)]
 pub(crate) struct MemoryFetcher<'a> {
     from: &'a MemoryBox,
-    pub(crate) fetches: usize,
-    pub(crate) served: usize,
+    pub(crate) fetches: AtomicUsize,
+    pub(crate) served: AtomicUsize,
 }
 
 impl<'a> MemoryFetcher<'a> {
     pub(crate) fn new(from: &'a MemoryBox) -> Self {
-        Self { from, fetches: 0, served: 0 }
+        Self { from, fetches: AtomicUsize::new(0), served: AtomicUsize::new(0) }
     }
 }
 
 impl Fetcher for MemoryFetcher<'_> {
-    fn fetch(
-        &mut self,
-        scope: Scope,
-        keys: bool,
-        ids: &[Id],
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Fetched, FetchError> {
-        self.fetches += 1;
+    fn fetch(&self, scope: Scope, keys: bool, ids: &[Id], sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, FetchError> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
         let shelves = self.from.shelves();
         let mut wanted: BTreeSet<Id> = BTreeSet::new();
         let mut fetched = Fetched::default();
@@ -235,7 +230,7 @@ impl Fetcher for MemoryFetcher<'_> {
             if keys && told.insert(key_id) {
                 sink(&shelves.key_records[&key_id]);
             }
-            self.served += 1;
+            self.served.fetch_add(1, Ordering::Relaxed);
             sink(bytes);
         }
         Ok(fetched)
@@ -374,8 +369,8 @@ impl Machine {
     }
 
     pub(crate) fn restore_to(&self, root: Id, target: &Target) -> Report {
-        let mut fetcher = MemoryFetcher::new(&self.peer);
-        restore(&mut fetcher, &self.keyring(), root, target, &|_, _| ()).unwrap()
+        let fetcher = MemoryFetcher::new(&self.peer);
+        restore(&fetcher, &self.keyring(), root, target, &|_, _| ()).unwrap()
     }
 }
 

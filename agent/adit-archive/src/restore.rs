@@ -9,6 +9,7 @@ mod adopt;
 mod diff;
 mod drill;
 mod files;
+mod flow;
 mod keyring;
 mod line;
 mod place;
@@ -26,20 +27,14 @@ use adit_wire::ids::Id;
 use adit_wire::read::Scope;
 use std::path::PathBuf;
 
-/// Brings records.
-pub trait Fetcher {
+/// Brings records. Several threads ask at once; an answer must not wait for another one to be taken.
+pub trait Fetcher: Sync {
     /// Hands every record that the ids name to `sink`, in any order, whole and unchecked. With `keys`, each key record
     /// comes before the first record under that key.
     ///
     /// # Errors
     /// When the line or the store is gone.
-    fn fetch(
-        &mut self,
-        scope: Scope,
-        keys: bool,
-        ids: &[Id],
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Fetched, FetchError>;
+    fn fetch(&self, scope: Scope, keys: bool, ids: &[Id], sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, FetchError>;
 }
 
 /// How a fetch ended.

@@ -104,7 +104,7 @@ impl<'a> Reading<'a> {
     pub fn restore(&self, item: &Item, target: &Target) -> Result<Report, Failure> {
         let meter = Meter::bytes("restore");
         let keyring = self.checked(item, &meter)?;
-        let result = restore_tree(&mut self.fetcher(), &keyring, item.snapshot.root, target, &|files, bytes| {
+        let result = restore_tree(&self.fetcher(), &keyring, item.snapshot.root, target, &|files, bytes| {
             meter.show(|elapsed| {
                 let rate = bytes.saturating_mul(1000) / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
                 format!("{} files  {}  {}/s", text::count(files), text::bytes(bytes), text::bytes(rate))
@@ -128,7 +128,7 @@ impl<'a> Reading<'a> {
     pub fn drill(&self, item: &Item, count: usize, scratch: &Path) -> Result<DrillReport, Failure> {
         let meter = Meter::bytes("drill");
         let keyring = self.checked(item, &meter)?;
-        drill(&mut self.fetcher(), &keyring, item.snapshot.root, count, scratch, &mut fill_random)
+        drill(&self.fetcher(), &keyring, item.snapshot.root, count, scratch, &mut fill_random)
             .map_err(|error| restore_failure(item, &keyring, error))
     }
 
@@ -143,9 +143,9 @@ impl<'a> Reading<'a> {
         visit: &mut dyn FnMut(&adit_archive::entry::Entry) -> bool,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         let keyring = self.checked(item, &Meter::bytes("ls"))?;
-        let mut fetcher = self.fetcher();
+        let fetcher = self.fetcher();
         let read = |error| read_failure(item, &keyring, error);
-        TreeReader::new(&mut fetcher, &keyring).map_err(read)?.entries(item.snapshot.root, paths, visit).map_err(read)
+        TreeReader::new(&fetcher, &keyring).map_err(read)?.entries(item.snapshot.root, paths, visit).map_err(read)
     }
 
     /// Writes the local state of a snapshot, so that the next run sends nothing that is there.
@@ -154,9 +154,9 @@ impl<'a> Reading<'a> {
     /// When the tree can't be read or the directory not be written.
     pub fn adopt_state(&self, item: &Item, dir: &Path) -> Result<(), Failure> {
         let keyring = self.checked(item, &Meter::bytes("adopt"))?;
-        let mut fetcher = self.fetcher();
+        let fetcher = self.fetcher();
         let read = |error| read_failure(item, &keyring, error);
-        let mut reader = TreeReader::new(&mut fetcher, &keyring).map_err(read)?;
+        let mut reader = TreeReader::new(&fetcher, &keyring).map_err(read)?;
         adopt_state(&mut reader, item.snapshot.root, dir, item.snapshot.seq, item.head).map_err(|error| match error {
             AdoptError::Read(error) => read(error),
             AdoptError::State(error) => state_failure(&error),

@@ -97,19 +97,17 @@ pub struct LinkFetcher<'a> {
     net: &'a Net,
     link: &'a Link,
     source: SourceId,
-    /// Bytes of records that came.
-    pub bytes: u64,
 }
 
 impl<'a> LinkFetcher<'a> {
     /// A fetcher; the source must be open on the link.
     #[must_use]
     pub const fn new(net: &'a Net, link: &'a Link, source: SourceId) -> Self {
-        Self { net, link, source, bytes: 0 }
+        Self { net, link, source }
     }
 
     async fn batch(
-        &mut self,
+        &self,
         scope: Scope,
         keys: bool,
         ids: &[u8],
@@ -122,7 +120,6 @@ impl<'a> LinkFetcher<'a> {
         loop {
             let frame = conversation.recv().await?.ok_or(LinkError::Protocol("the answer is missing"))?;
             if frame.kind.service == FetchedMessage::KIND.service && frame.kind.method == METHOD_RECORD {
-                self.bytes += frame.body.len() as u64;
                 sink(&frame.body);
                 continue;
             }
@@ -135,13 +132,7 @@ impl<'a> LinkFetcher<'a> {
 }
 
 impl Fetcher for LinkFetcher<'_> {
-    fn fetch(
-        &mut self,
-        scope: Scope,
-        keys: bool,
-        ids: &[Id],
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Fetched, FetchError> {
+    fn fetch(&self, scope: Scope, keys: bool, ids: &[Id], sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, FetchError> {
         let mut fetched = Fetched::default();
         let net = self.net;
         for ids in ids.chunks(FETCH_IDS_MAX) {

@@ -115,7 +115,7 @@ pub fn open_key(
 /// # Errors
 /// When it can't be fetched or opened.
 pub fn seed(
-    fetcher: &mut LinkFetcher<'_>,
+    fetcher: &LinkFetcher<'_>,
     trust: &Trust,
     history: &History,
     recovery: &RecoveryKey,

@@ -2,11 +2,12 @@
 //! Makes the local state of a snapshot from the box: a new machine goes on where the old one stopped, and sends nothing
 //! that is there.
 
-use super::reader::{Cursor, Met, Node, ReadError, TreeReader, Wanted};
+use super::reader::{Cursor, Met, NODES_AT_ONCE, Node, ReadError, TreeReader, Wanted};
 use crate::entry::{Content, Entry};
 use crate::node::encode_leaf;
 use crate::state::{Bundle, Side, StateError, StateWriter, Tables, Trust, short};
 use adit_wire::ids::Id;
+use crossbeam_channel::bounded;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
@@ -41,29 +42,21 @@ pub fn adopt_state(reader: &mut TreeReader<'_>, root: Id, dir: &Path, seq: u64, 
     let root_height = reader.last_height;
     let mut writer = StateWriter::new(dir, None)?;
     let mut bundles: HashMap<Id, Seen> = HashMap::new();
-    let mut cursor = Cursor::new(root, Wanted::default());
     reader.inner_seen.clear();
-    loop {
-        let met = reader.next_leaves(&mut cursor)?;
-        if met.is_empty() {
-            break;
+    let mut lists_reader = reader.twin()?;
+    let cursor = Cursor::new(root, Wanted::default(), NODES_AT_ONCE);
+    // The next leaves are under way while these are written.
+    std::thread::scope(|threads| {
+        let (met_end, met) = bounded(1);
+        let walk = threads.spawn(|| {
+            let met_end = met_end;
+            reader.walk(cursor, &met_end)
+        });
+        for batch in &met {
+            take(batch, root, &mut lists_reader, &mut bundles, &mut writer)?;
         }
-        for met in met {
-            let Met::Leaf(mut leaf) = met else {
-                return Err(ReadError::Damaged("part of the tree below", root).into());
-            };
-            note_bundles(&leaf.entries, &mut bundles);
-            let below = lists(reader, &mut leaf.entries)?;
-            let node = encode_leaf(&leaf.entries.iter().collect::<Vec<_>>());
-            let entries: Vec<(Entry, Side)> = leaf
-                .entries
-                .into_iter()
-                .zip(below)
-                .map(|(entry, list_ids)| (entry, Side { trust: Trust::Adopted, list_ids, ..Side::default() }))
-                .collect();
-            writer.leaf(leaf.id, &node, &entries)?;
-        }
-    }
+        Ok::<_, AdoptError>(walk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    })?;
     for id in reader.inner_seen.drain(..) {
         writer.node(id);
     }
@@ -78,6 +71,31 @@ pub fn adopt_state(reader: &mut TreeReader<'_>, root: Id, dir: &Path, seq: u64, 
     Ok(next.adopt()?)
 }
 
+/// Writes some leaves into the state; their list nodes are fetched together.
+fn take(
+    batch: Vec<Met>,
+    root: Id,
+    reader: &mut TreeReader<'_>,
+    bundles: &mut HashMap<Id, Seen>,
+    writer: &mut StateWriter,
+) -> Result<(), AdoptError> {
+    let mut leaves = Vec::with_capacity(batch.len());
+    for met in batch {
+        let Met::Leaf(leaf) = met else { return Err(ReadError::Damaged("part of the tree below", root).into()) };
+        leaves.push(leaf);
+    }
+    let mut entries: Vec<&mut Entry> = leaves.iter_mut().flat_map(|leaf| &mut leaf.entries).collect();
+    let mut below = lists(reader, &mut entries)?.into_iter();
+    for leaf in leaves {
+        note_bundles(&leaf.entries, bundles);
+        let node = encode_leaf(&leaf.entries.iter().collect::<Vec<_>>());
+        let sides = below.by_ref().map(|list_ids| Side { trust: Trust::Adopted, list_ids, ..Side::default() });
+        let entries: Vec<(Entry, Side)> = leaf.entries.into_iter().zip(sides).collect();
+        writer.leaf(leaf.id, &node, &entries)?;
+    }
+    Ok(())
+}
+
 fn note_bundles(entries: &[Entry], bundles: &mut HashMap<Id, Seen>) {
     for entry in entries {
         if let Content::Bundle { bundle, offset } = entry.content {
@@ -89,7 +107,7 @@ fn note_bundles(entries: &[Entry], bundles: &mut HashMap<Id, Seen>) {
 }
 
 /// Short ids of all that hangs on each entry's list node; sets the entries' list heights.
-fn lists(reader: &mut TreeReader<'_>, entries: &mut [Entry]) -> Result<Vec<Vec<u64>>, ReadError> {
+fn lists(reader: &mut TreeReader<'_>, entries: &mut [&mut Entry]) -> Result<Vec<Vec<u64>>, ReadError> {
     let mut below = vec![Vec::new(); entries.len()];
     let mut ahead: VecDeque<(usize, Id)> = VecDeque::new();
     for (at, entry) in entries.iter().enumerate() {

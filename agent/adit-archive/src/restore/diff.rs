@@ -72,7 +72,7 @@ impl TreeReader<'_> {
             let mut found = self.nodes(batch)?;
             for id in batch {
                 match found.remove(id) {
-                    Some(Node::Leaf(entries, _)) => all.extend(entries),
+                    Some(Node::Leaf(entries)) => all.extend(entries),
                     Some(Node::Inner(_) | Node::List(..)) | None => return Err(ReadError::Damaged("node", *id)),
                 }
             }

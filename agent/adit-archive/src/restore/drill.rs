@@ -33,7 +33,7 @@ pub struct DrillReport {
 /// # Errors
 /// When nothing can be restored at all.
 pub fn drill(
-    fetcher: &mut dyn Fetcher,
+    fetcher: &dyn Fetcher,
     keyring: &Keyring,
     root: Id,
     count: usize,
@@ -103,7 +103,7 @@ fn draw(
                         at = end;
                     }
                 }
-                Some(Node::Leaf(entries, _)) => draw_from(&entries, start, &between, &mut drawn),
+                Some(Node::Leaf(entries)) => draw_from(&entries, start, &between, &mut drawn),
                 Some(Node::List(..)) | None => return Err(ReadError::Damaged("node", id).into()),
             }
         }

@@ -1,105 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Files under way: which record gives which bytes of which file. Records come in the order of the box's disk; worker
-//! threads open, check and write them as they come.
+//! Files under way: which record gives which bytes of which file. Records come in the order of the box's disk; each is
+//! written where it belongs as it comes, and a file gets its name with the last of them.
 
 use super::Fault;
-use super::keyring::Keyring;
 use super::place::{Fresh, Ground};
 use crate::entry::{Entry, Extent, Extents};
-use crate::seal::Kind;
 use adit_wire::ids::Id;
-use adit_wire::record::Record;
-use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A file whose content is being fetched.
+/// A file whose content is being fetched. One that goes before it is whole leaves nothing behind and is reported.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) entry: Entry,
+pub(super) struct Job<'g> {
+    entry: Entry,
+    ground: &'g Ground,
     /// For a file that comes in pieces.
-    pub(super) fresh: Option<Fresh>,
+    fresh: Option<Fresh>,
     /// Data bytes that are not written yet.
     left: AtomicU64,
     settled: AtomicBool,
 }
 
 /// What one record is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Use {
+#[derive(Clone, Debug)]
+pub(super) enum Use<'g> {
     /// All of a file, from this offset of the plaintext on.
-    Whole { job: usize, offset: u32 },
+    Whole { job: Arc<Job<'g>>, offset: u32 },
     /// A piece of a file, at this place of its data.
-    Piece { job: usize, position: u64, bytes: u64 },
+    Piece { job: Arc<Job<'g>>, position: u64, bytes: u64 },
 }
 
 /// The uses of one record; they are served once, even if the record comes twice.
-#[derive(Debug, Default)]
-pub(super) struct Uses {
+#[derive(Debug)]
+pub(super) struct Uses<'g> {
     taken: AtomicBool,
-    uses: Vec<Use>,
+    /// A step before wanted it too.
+    pub(super) again: bool,
+    uses: Vec<Use<'g>>,
 }
 
-/// What one fetch is for.
-pub(super) type Wants = HashMap<Id, Uses>;
-
-pub(super) fn want(wants: &mut Wants, id: Id, used: Use) {
-    wants.entry(id).or_default().uses.push(used);
+/// What is fetched at once.
+#[derive(Debug, Default)]
+pub(super) struct Step<'g> {
+    pub(super) wants: HashMap<Id, Uses<'g>>,
 }
 
-impl Uses {
-    /// Whether the record came and could be opened.
-    pub(super) fn is_taken(&self) -> bool {
-        self.taken.load(Ordering::Relaxed)
+impl<'g> Step<'g> {
+    /// Notes a use; `again` is asked once for each record.
+    pub(super) fn want(&mut self, id: Id, used: Use<'g>, again: impl FnOnce() -> bool) {
+        let fresh = || Uses { taken: AtomicBool::new(false), again: again(), uses: Vec::new() };
+        self.wants.entry(id).or_insert_with(fresh).uses.push(used);
     }
 }
 
-impl Job {
-    pub(super) fn new(entry: Entry, fresh: Option<Fresh>) -> Self {
+/// Writes the content of an opened record.
+pub(super) fn serve(uses: &Uses<'_>, plain: &[u8]) {
+    if uses.taken.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    for used in &uses.uses {
+        match used {
+            Use::Whole { job, offset } => job.write_whole(plain, *offset),
+            Use::Piece { job, position, bytes } if *bytes == plain.len() as u64 => job.write_piece(plain, *position),
+            Use::Piece { .. } => {}
+        }
+    }
+}
+
+impl<'g> Job<'g> {
+    pub(super) fn new(entry: Entry, fresh: Option<Fresh>, ground: &'g Ground) -> Self {
         let left = AtomicU64::new(entry.data_bytes().unwrap_or(entry.size));
-        Self { entry, fresh, left, settled: AtomicBool::new(false) }
+        Self { entry, ground, fresh, left, settled: AtomicBool::new(false) }
     }
 
-    /// Nothing is to be done for it any more.
-    pub(super) fn skip(&self) {
-        self.settled.store(true, Ordering::Relaxed);
-    }
-
-    /// After all fetches: what is not whole by now never will be.
-    pub(super) fn close(&self, ground: &Ground) {
+    fn fail(&self, errno: Errno) {
         if !self.settled.swap(true, Ordering::Relaxed) {
             if let Some(fresh) = &self.fresh {
-                ground.abandon(fresh);
+                self.ground.abandon(fresh);
             }
-            ground.fault(&self.entry.path, Fault::Damaged);
+            self.ground.system_fault(&self.entry.path, errno);
         }
     }
 
-    /// Whether the file is there now.
-    pub(super) fn is_whole(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
-
-    fn fail(&self, ground: &Ground, errno: Errno) {
-        if !self.settled.swap(true, Ordering::Relaxed) {
-            if let Some(fresh) = &self.fresh {
-                ground.abandon(fresh);
-            }
-            ground.system_fault(&self.entry.path, errno);
-        }
-    }
-
-    fn write_whole(&self, ground: &Ground, plain: &[u8], offset: u32) {
+    fn write_whole(&self, plain: &[u8], offset: u32) {
         let (Ok(from), Ok(length)) = (usize::try_from(offset), usize::try_from(self.entry.size)) else { return };
         let Some(content) = from.checked_add(length).and_then(|end| plain.get(from..end)) else { return };
         if !self.settled.swap(true, Ordering::Relaxed) {
-            ground.write_whole(&self.entry, content);
+            self.ground.write_whole(&self.entry, content);
             self.left.store(0, Ordering::Relaxed);
         }
     }
 
-    fn write_piece(&self, ground: &Ground, plain: &[u8], position: u64) {
+    fn write_piece(&self, plain: &[u8], position: u64) {
         let Some(fresh) = &self.fresh else { return };
         if self.settled.load(Ordering::Relaxed) {
             return;
@@ -109,8 +103,8 @@ impl Job {
             if offset + (to - from) as u64 > self.entry.size {
                 return;
             }
-            if let Err(errno) = ground.write_piece(fresh, &plain[from..to], offset) {
-                return self.fail(ground, errno);
+            if let Err(errno) = self.ground.write_piece(fresh, &plain[from..to], offset) {
+                return self.fail(errno);
             }
             written += (to - from) as u64;
         }
@@ -120,10 +114,26 @@ impl Job {
         }
         if self.left.fetch_sub(written, Ordering::AcqRel) == written
             && !self.settled.swap(true, Ordering::Relaxed)
-            && let Err(errno) = ground.finish(fresh, &self.entry)
+            && let Err(errno) = self.ground.finish(fresh, &self.entry)
         {
-            ground.abandon(fresh);
-            ground.system_fault(&self.entry.path, errno);
+            self.ground.abandon(fresh);
+            self.ground.system_fault(&self.entry.path, errno);
+        }
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        if !self.settled.swap(true, Ordering::Relaxed) {
+            if let Some(fresh) = &self.fresh {
+                self.ground.abandon(fresh);
+            }
+            self.ground.fault(&self.entry.path, Fault::Damaged);
+        }
+        if self.left.load(Ordering::Relaxed) != 0
+            && let Some(group) = self.entry.link_group
+        {
+            self.ground.lose_group(group);
         }
     }
 }
@@ -148,29 +158,6 @@ fn spread(extents: &Extents, position: u64, bytes: usize) -> Vec<(u64, usize, us
         start = end;
     }
     places
-}
-
-/// A worker's life: takes records until there are no more.
-pub(super) fn work(records: &Receiver<Vec<u8>>, wants: &Wants, jobs: &[Job], ground: &Ground, keyring: &Keyring) {
-    let Ok(mut opener) = keyring.opener() else { return };
-    let mut plain = Vec::new();
-    for bytes in records {
-        let Ok(record) = Record::parse(&bytes) else { continue };
-        let Some(uses) = wants.get(&record.header.id) else { continue };
-        let is_content = matches!(opener.open(&record, &mut plain), Ok(Kind::Chunk | Kind::Bundle));
-        if !is_content || uses.taken.swap(true, Ordering::Relaxed) {
-            continue;
-        }
-        for used in &uses.uses {
-            match *used {
-                Use::Whole { job, offset } => jobs[job].write_whole(ground, &plain, offset),
-                Use::Piece { job, position, bytes } if bytes == plain.len() as u64 => {
-                    jobs[job].write_piece(ground, &plain, position);
-                }
-                Use::Piece { .. } => {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]

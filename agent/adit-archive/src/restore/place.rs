@@ -9,7 +9,7 @@ use crate::entry::{Entry, Kind, Owner, SEPARATOR, Xattrs, split_name, unpack_xat
 use nix::unistd::{Group, User};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
@@ -33,6 +33,8 @@ pub(super) struct Ground {
     gid: u32,
     temporary: AtomicU64,
     faults: Mutex<Vec<(Vec<u8>, Fault)>>,
+    /// Groups of hard links whose content did not come.
+    lost_groups: Mutex<HashSet<u64>>,
     pub(super) owners_not_set: AtomicU64,
     pub(super) files: AtomicU64,
     pub(super) bytes: AtomicU64,
@@ -64,6 +66,7 @@ impl Ground {
             gid: rustix::process::getegid().as_raw(),
             temporary: AtomicU64::new(0),
             faults: Mutex::default(),
+            lost_groups: Mutex::default(),
             owners_not_set: AtomicU64::new(0),
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -80,6 +83,15 @@ impl Ground {
             other => Fault::System(other.raw_os_error()),
         };
         self.fault(path, fault);
+    }
+
+    pub(super) fn lose_group(&self, group: u64) {
+        lock(&self.lost_groups).insert(group);
+    }
+
+    /// The groups of hard links that lack their content.
+    pub(super) fn take_lost_groups(&self) -> HashSet<u64> {
+        std::mem::take(&mut lock(&self.lost_groups))
     }
 
     pub(super) fn take_faults(&self) -> Vec<(Vec<u8>, Fault)> {

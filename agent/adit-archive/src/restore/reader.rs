@@ -11,10 +11,12 @@ use crate::seal::Kind;
 use adit_wire::ids::Id;
 use adit_wire::read::Scope;
 use adit_wire::record::Record;
+use crossbeam_channel::Sender;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-/// Nodes fetched at once.
-const NODES_AT_ONCE: usize = 128;
+/// Nodes that a walk fetches at once, unless whoever walks says otherwise.
+pub(super) const NODES_AT_ONCE: usize = 128;
 /// A tree deeper than this is not ours: the same bound as in record headers.
 const LEVELS_MAX: u8 = adit_wire::record::HEIGHT_MAX;
 
@@ -41,7 +43,7 @@ pub enum ReadError {
 /// A node that was fetched and opened.
 #[derive(Debug)]
 pub(super) enum Node {
-    Leaf(Vec<Entry>, Vec<Id>),
+    Leaf(Vec<Entry>),
     Inner(Inner),
     /// With its height in the record header.
     List(List, u8),
@@ -52,7 +54,6 @@ pub(super) enum Node {
 pub(super) struct Leaf {
     pub(super) id: Id,
     pub(super) entries: Vec<Entry>,
-    pub(super) data_refs: Vec<Id>,
 }
 
 /// What a walk meets.
@@ -65,7 +66,7 @@ pub(super) enum Met {
 
 /// Reads trees through a fetcher.
 pub struct TreeReader<'a> {
-    pub(super) line: Line<'a>,
+    pub(super) line: Arc<Line<'a>>,
     opener: ThreadOpener<'a>,
     /// Inner nodes that walks went through.
     pub(super) inner_seen: Vec<Id>,
@@ -122,12 +123,13 @@ pub(super) struct Cursor {
     /// Child, level (0 = leaf; none for a root whose level nobody told), and the first path behind it.
     ahead: VecDeque<(Child, Option<u8>, Option<Vec<u8>>)>,
     wanted: Wanted,
+    nodes_at_once: usize,
 }
 
 impl Cursor {
-    pub(super) fn new(root: Id, wanted: Wanted) -> Self {
+    pub(super) fn new(root: Id, wanted: Wanted, nodes_at_once: usize) -> Self {
         let root = Child { first: Vec::new(), id: root, height: 0, entries: 0, bytes: 0 };
-        Self { ahead: VecDeque::from([(root, None, None)]), wanted }
+        Self { ahead: VecDeque::from([(root, None, None)]), wanted, nodes_at_once }
     }
 }
 
@@ -136,13 +138,28 @@ impl<'a> TreeReader<'a> {
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub fn new(fetcher: &'a mut dyn Fetcher, keyring: &'a Keyring) -> Result<Self, ReadError> {
-        Ok(Self {
-            line: Line::new(fetcher, keyring),
-            opener: keyring.opener()?,
-            inner_seen: Vec::new(),
-            last_height: 0,
-        })
+    pub fn new(fetcher: &'a dyn Fetcher, keyring: &'a Keyring) -> Result<Self, ReadError> {
+        Self::on(Arc::new(Line::new(fetcher, keyring)))
+    }
+
+    fn on(line: Arc<Line<'a>>) -> Result<Self, ReadError> {
+        let opener = line.keyring.opener()?;
+        Ok(Self { line, opener, inner_seen: Vec::new(), last_height: 0 })
+    }
+
+    /// Another reader on the same line, for another thread.
+    pub(super) fn twin(&self) -> Result<Self, ReadError> {
+        Self::on(Arc::clone(&self.line))
+    }
+
+    /// Walks to the end, a batch ahead of whoever receives. Ends early when nobody does.
+    pub(super) fn walk(&mut self, mut cursor: Cursor, met: &Sender<Vec<Met>>) -> Result<(), ReadError> {
+        loop {
+            let batch = self.next_leaves(&mut cursor)?;
+            if batch.is_empty() || met.send(batch).is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads an info record.
@@ -199,7 +216,9 @@ impl<'a> TreeReader<'a> {
             let Some((_, level, _)) = cursor.ahead.front() else { return Ok(Vec::new()) };
             let level = *level;
             let mut batch = Vec::new();
-            while batch.len() < NODES_AT_ONCE && cursor.ahead.front().is_some_and(|(_, other, _)| *other == level) {
+            while batch.len() < cursor.nodes_at_once
+                && cursor.ahead.front().is_some_and(|(_, other, _)| *other == level)
+            {
                 batch.extend(cursor.ahead.pop_front());
             }
             let ids: Vec<Id> = batch.iter().map(|(child, ..)| child.id).collect();
@@ -208,8 +227,8 @@ impl<'a> TreeReader<'a> {
             let mut below = Vec::new();
             for (child, _, next) in batch {
                 match nodes.remove(&child.id) {
-                    Some(Node::Leaf(entries, data_refs)) if level.is_none_or(|level| level == 0) => {
-                        met.push(Met::Leaf(Leaf { id: child.id, entries, data_refs }));
+                    Some(Node::Leaf(entries)) if level.is_none_or(|level| level == 0) => {
+                        met.push(Met::Leaf(Leaf { id: child.id, entries }));
                     }
                     Some(Node::Inner(inner))
                         if level.map_or(inner.level <= LEVELS_MAX, |level| level == inner.level) =>
@@ -244,7 +263,7 @@ impl<'a> TreeReader<'a> {
         visit: &mut dyn FnMut(&Entry) -> bool,
     ) -> Result<Vec<Vec<u8>>, ReadError> {
         let wanted = Wanted::new(paths);
-        let mut cursor = Cursor::new(root, wanted.clone());
+        let mut cursor = Cursor::new(root, wanted.clone(), NODES_AT_ONCE);
         let mut lost = Vec::new();
         loop {
             let met = self.next_leaves(&mut cursor)?;
@@ -274,7 +293,7 @@ impl<'a> TreeReader<'a> {
         let mut at = root;
         for _ in 0..=LEVELS_MAX {
             match self.nodes(&[at])?.remove(&at) {
-                Some(Node::Leaf(entries, _)) => return Ok(entries.into_iter().find(|entry| entry.path == path)),
+                Some(Node::Leaf(entries)) => return Ok(entries.into_iter().find(|entry| entry.path == path)),
                 Some(Node::Inner(inner)) => {
                     let behind = inner.children.partition_point(|child| child.first.as_slice() <= path);
                     let Some(child) = behind.checked_sub(1).and_then(|at| inner.children.get(at)) else {
@@ -294,7 +313,7 @@ impl<'a> TreeReader<'a> {
     /// When the line is gone or the root is damaged.
     pub fn totals(&mut self, root: Id) -> Result<(u64, u64), ReadError> {
         match self.nodes(&[root])?.remove(&root) {
-            Some(Node::Leaf(entries, _)) => Ok((entries.len() as u64, entries.iter().map(|entry| entry.size).sum())),
+            Some(Node::Leaf(entries)) => Ok((entries.len() as u64, entries.iter().map(|entry| entry.size).sum())),
             Some(Node::Inner(inner)) => {
                 let sum = |of: fn(&Child) -> u64| inner.children.iter().map(of).fold(0u64, u64::saturating_add);
                 Ok((sum(|child| child.entries), sum(|child| child.bytes)))
@@ -324,7 +343,7 @@ fn decode(kind: Kind, plain: &[u8], record: &Record<'_>) -> Result<Option<Node>,
     let node_refs: Vec<Id> = record.node_refs.iter().collect();
     let data_refs: Vec<Id> = record.data_refs.iter().collect();
     Ok(match kind {
-        Kind::Leaf => Some(Node::Leaf(decode_leaf(plain, &node_refs, &data_refs)?, data_refs)),
+        Kind::Leaf => Some(Node::Leaf(decode_leaf(plain, &node_refs, &data_refs)?)),
         Kind::Inner => Some(Node::Inner(decode_inner(plain, &node_refs)?)),
         Kind::List => Some(Node::List(decode_list(plain, &node_refs, &data_refs)?, record.header.height)),
         Kind::Chunk | Kind::Bundle | Kind::Patch | Kind::Info => None,

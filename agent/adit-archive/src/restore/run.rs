@@ -1,29 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A restore from the root to the last directory's time stamp: leaves in groups, their data in one fetch each.
+//! A restore from the root to the last directory's time stamp.
+//!
+//! One thread walks the tree, a batch of leaves ahead. One plans: makes directories, links and short files, and turns
+//! the rest into steps of wanted records. What fetches and writes them is next door. So every wait for the line but the
+//! first few passes while other records come.
 
-use super::files::{Job, Use, Wants, want, work};
+use super::files::{Job, Step, Use};
+use super::flow::{Flow, LANES, QUEUE_RECORDS};
 use super::keyring::Keyring;
 use super::place::Ground;
-use super::reader::{Cursor, Leaf, Met, Node, ReadError, TreeReader, Wanted};
+use super::reader::{Cursor, Met, Node, ReadError, TreeReader, Wanted};
 use super::{Fault, FetchError, Fetcher, Report, Target};
 use crate::entry::{Content, Entry, Extents, Kind, Mark, Xattrs, parse_path};
 use crate::node::decode_extents;
+use crate::state::short;
 use adit_wire::ids::Id;
-use adit_wire::read::Scope;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use rustix::io::Errno;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Records of one data fetch: below what the box answers at once.
-const RECORDS_AT_ONCE: usize = 32_768;
+/// How a restore cuts its requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batches {
+    /// Nodes that the walk asks for at once. Entries of up to six such batches are in memory.
+    pub(super) nodes: usize,
+    /// Records of one step.
+    pub(super) records: usize,
+    /// A step is asked for when so many records of the one before are still to come: some MiB, what a line of 1 Gbit/s
+    /// and 100 ms holds.
+    pub(super) ahead: usize,
+}
+
+const BATCHES: Batches = Batches { nodes: 64, records: 4_096, ahead: 128 };
 /// List nodes looked into at once.
 const LISTS_AT_ONCE: usize = 64;
-/// Records between the line and the workers.
-const QUEUE_RECORDS: usize = 16;
 /// Ids of one fetch by id.
 const IDS_AT_ONCE: usize = 4_096;
+/// Bundles that are remembered as fetched, so that those wanted again are kept; then the memory begins anew.
+const SEEN_MAX: usize = 1 << 16;
 
 /// Why a restore could not go on. What spoils one path is in the report.
 #[derive(Debug, thiserror::Error)]
@@ -52,32 +69,26 @@ impl From<FetchError> for RestoreError {
 }
 
 /// A list node to look into: whose it is, its id, where its data begins, and how deep it lies.
-type ListTask = (usize, Id, u64, u8);
-
-struct Restorer<'a> {
-    reader: TreeReader<'a>,
-    keyring: &'a Keyring,
-    ground: Ground,
-    wanted: Wanted,
-    writers: usize,
-    /// Directories that were made, for the end.
-    dirs: Vec<Entry>,
-    dir_count: u64,
-    others: u64,
-    entries_lost: u64,
-    /// Group of hard links to the path that got the content.
-    firsts: HashMap<u64, (Vec<u8>, Content)>,
-    /// Names to be linked at the end.
-    links: Vec<Entry>,
-    progress: &'a dyn Fn(u64, u64),
-}
+type ListTask<'g> = (Arc<Job<'g>>, Id, u64, u8);
 
 /// Brings a tree back. `progress` is told files and bytes written so far.
 ///
 /// # Errors
 /// When nothing can go on: no target, no line.
 pub fn restore(
-    fetcher: &mut dyn Fetcher,
+    fetcher: &dyn Fetcher,
+    keyring: &Keyring,
+    root: Id,
+    target: &Target,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Report, RestoreError> {
+    restore_in(BATCHES, fetcher, keyring, root, target, progress)
+}
+
+/// The same with requests of another size.
+pub(super) fn restore_in(
+    batches: Batches,
+    fetcher: &dyn Fetcher,
     keyring: &Keyring,
     root: Id,
     target: &Target,
@@ -91,85 +102,157 @@ pub fn restore(
     let ground = Ground::open(&target.to, target.numeric_owners)
         .map_err(|source| RestoreError::Target { path: target.to.clone(), source })?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let writers = if target.writers == 0 { cores } else { target.writers };
+    let mut walker = TreeReader::new(fetcher, keyring)?;
+    let reader = walker.twin()?;
+    let line = Arc::clone(&walker.line);
+    let flow = Flow::new(&line, batches.ahead);
     let wanted = Wanted::new(paths);
-    let mut restorer = Restorer {
-        reader: TreeReader::new(fetcher, keyring)?,
-        keyring,
-        ground,
-        wanted: wanted.clone(),
-        writers: if target.writers == 0 { cores } else { target.writers },
-        dirs: Vec::new(),
-        dir_count: 0,
-        others: 0,
-        entries_lost: 0,
-        firsts: HashMap::new(),
-        links: Vec::new(),
-        progress,
-    };
-    let mut cursor = Cursor::new(root, wanted);
-    loop {
-        let met = restorer.reader.next_leaves(&mut cursor)?;
-        if met.is_empty() {
-            break;
-        }
-        restorer.take(met)?;
+    let cursor = Cursor::new(root, wanted.clone(), batches.nodes);
+    let mut plan = Plan::new(reader, &ground, wanted, batches.records);
+    let tell = || progress(ground.files.load(Ordering::Relaxed), ground.bytes.load(Ordering::Relaxed));
+    with_flow(&flow, keyring, writers, |steps| {
+        std::thread::scope(|threads| {
+            let (met_end, met) = bounded(1);
+            let walk = threads.spawn(move || walker.walk(cursor, &met_end));
+            for batch in &met {
+                plan.take(batch, steps)?;
+                tell();
+            }
+            Ok(walk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+        })
+    })?;
+    let orphans = plan.orphans();
+    if !orphans.is_empty() {
+        with_flow(&flow, keyring, writers, |steps| plan.stage_all(orphans, steps))?;
     }
-    Ok(restorer.finish())
+    let report = plan.finish(line.records.load(Ordering::Relaxed));
+    tell();
+    Ok(report)
 }
 
-impl Restorer<'_> {
-    fn take(&mut self, met: Vec<Met>) -> Result<(), RestoreError> {
-        let (mut leaves, mut records) = (Vec::new(), 0);
-        for met in met {
+/// Runs a planner with lanes and workers behind it, and waits for all of them.
+fn with_flow<'g>(
+    flow: &Flow<'_>,
+    keyring: &Keyring,
+    writers: usize,
+    plan: impl FnOnce(&Sender<Step<'g>>) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    std::thread::scope(|threads| {
+        let (steps, steps_end) = bounded(1);
+        let (works, works_end) = bounded(QUEUE_RECORDS);
+        let lanes = [(); LANES].map(|()| {
+            let (steps, works) = (steps_end.clone(), works.clone());
+            threads.spawn(move || flow.fetch_all(&steps, &works))
+        });
+        let workers: Vec<_> = (0..writers)
+            .map(|_| {
+                let works = works_end.clone();
+                threads.spawn(move || flow.write_all(&works, keyring))
+            })
+            .collect();
+        drop((steps_end, works, works_end));
+        let planned = plan(&steps);
+        drop(steps);
+        for lane in lanes {
+            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        for worker in workers {
+            let ended = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            ended.map_err(ReadError::Opener)?;
+        }
+        planned
+    })
+}
+
+/// Turns entries into steps. Owns what has to wait for the end: links, and the attributes of directories.
+struct Plan<'a, 'g> {
+    reader: TreeReader<'a>,
+    ground: &'g Ground,
+    wanted: Wanted,
+    records_at_once: usize,
+    step: Step<'g>,
+    /// Bundles that were wanted before, by their short ids.
+    seen: HashSet<u64>,
+    /// Directories that were made, for the end.
+    dirs: Vec<Entry>,
+    dir_count: u64,
+    others: u64,
+    entries_lost: u64,
+    /// Group of hard links to the path that got the content.
+    firsts: HashMap<u64, (Vec<u8>, Content)>,
+    /// Names to be linked at the end.
+    links: Vec<Entry>,
+}
+
+/// Where steps go. A closed one means that a lane failed, and the lane says why.
+type Steps<'g> = Sender<Step<'g>>;
+
+impl<'a, 'g> Plan<'a, 'g> {
+    fn new(reader: TreeReader<'a>, ground: &'g Ground, wanted: Wanted, records_at_once: usize) -> Self {
+        Self {
+            reader,
+            ground,
+            wanted,
+            records_at_once,
+            step: Step::default(),
+            seen: HashSet::new(),
+            dirs: Vec::new(),
+            dir_count: 0,
+            others: 0,
+            entries_lost: 0,
+            firsts: HashMap::new(),
+            links: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, batch: Vec<Met>, steps: &Steps<'g>) -> Result<(), RestoreError> {
+        let mut entries = Vec::new();
+        for met in batch {
             match met {
-                Met::Lost(first, entries) => {
-                    self.entries_lost += entries;
+                Met::Lost(first, count) => {
+                    self.entries_lost += count;
                     self.ground.fault(&first, Fault::Damaged);
                 }
                 Met::Leaf(leaf) => {
-                    if records + leaf.data_refs.len() > RECORDS_AT_ONCE {
-                        self.group(std::mem::take(&mut leaves))?;
-                        records = 0;
-                    }
-                    records += leaf.data_refs.len();
-                    leaves.push(leaf);
+                    entries.extend(leaf.entries.into_iter().filter(|entry| self.wanted.has(&entry.path)));
                 }
             }
         }
-        self.group(leaves)
+        self.complete(&mut entries)?;
+        self.stage_all(entries, steps)
     }
 
-    /// Restores the entries of some leaves.
-    fn group(&mut self, leaves: Vec<Leaf>) -> Result<(), RestoreError> {
-        let mut whole_leaves = Vec::new();
-        let mut entries = Vec::new();
-        for leaf in leaves {
-            let before = entries.len();
-            let count = leaf.entries.len();
-            entries.extend(leaf.entries.into_iter().filter(|entry| self.wanted.has(&entry.path)));
-            if entries.len() - before == count {
-                whole_leaves.push(leaf.id);
-            }
-        }
-        self.complete(&mut entries)?;
-        let mut jobs = Vec::new();
-        let mut wants = Wants::new();
-        let mut lists: VecDeque<ListTask> = VecDeque::new();
+    /// Restores entries: at once, or in steps.
+    fn stage_all(&mut self, entries: Vec<Entry>, steps: &Steps<'g>) -> Result<(), RestoreError> {
+        let mut lists = VecDeque::new();
         for entry in entries {
-            self.stage(entry, &mut jobs, &mut wants, &mut lists);
-        }
-        self.data(&jobs, &wants, &whole_leaves)?;
-        self.lists(&jobs, lists)?;
-        for job in &jobs {
-            job.close(&self.ground);
-        }
-        for job in jobs.iter().filter(|job| !job.is_whole()) {
-            if let Some(group) = job.entry.link_group {
-                self.firsts.remove(&group);
+            self.stage(entry, &mut lists);
+            if self.step.wants.len() >= self.records_at_once {
+                self.flush(steps);
             }
         }
-        (self.progress)(self.ground.files.load(Ordering::Relaxed), self.ground.bytes.load(Ordering::Relaxed));
+        // Records come while lists are looked into.
+        self.flush(steps);
+        self.lists(lists, steps)?;
+        self.flush(steps);
         Ok(())
+    }
+
+    fn flush(&mut self, steps: &Steps<'g>) {
+        if !self.step.wants.is_empty() {
+            drop(steps.send(std::mem::take(&mut self.step)));
+        }
+    }
+
+    fn want(&mut self, id: Id, used: Use<'g>) {
+        let seen = &mut self.seen;
+        self.step.want(id, used, || {
+            if seen.len() >= SEEN_MAX {
+                seen.clear();
+            }
+            !seen.insert(short(&id))
+        });
     }
 
     /// Fetches attribute sets and extent maps that lie in chunks of their own.
@@ -192,7 +275,7 @@ impl Restorer<'_> {
         for ids in ids.chunks(IDS_AT_ONCE) {
             found.extend(self.reader.data(ids)?);
         }
-        let ground = &self.ground;
+        let ground = self.ground;
         entries.retain_mut(|entry| {
             if let Xattrs::Chunk(id) = entry.xattrs {
                 entry.xattrs = match found.get(&id) {
@@ -219,14 +302,14 @@ impl Restorer<'_> {
     }
 
     /// Makes what can be made at once; notes what needs data.
-    fn stage(&mut self, entry: Entry, jobs: &mut Vec<Job>, wants: &mut Wants, lists: &mut VecDeque<ListTask>) {
+    fn stage(&mut self, entry: Entry, lists: &mut VecDeque<ListTask<'g>>) {
         if entry.mark != Mark::Whole {
             self.ground.fault(&entry.path, Fault::SavedInPart);
         }
         match entry.kind {
             Kind::Dir | Kind::Parent => self.stage_dir(entry),
             Kind::File if entry.mark == Mark::Unreadable => {}
-            Kind::File => self.stage_file(entry, jobs, wants, lists),
+            Kind::File => self.stage_file(entry, lists),
             Kind::Symlink(_) | Kind::Fifo | Kind::CharDevice(..) | Kind::BlockDevice(..) => {
                 match self.ground.make_other(&entry) {
                     Ok(()) => self.others += 1,
@@ -249,7 +332,7 @@ impl Restorer<'_> {
         }
     }
 
-    fn stage_file(&mut self, entry: Entry, jobs: &mut Vec<Job>, wants: &mut Wants, lists: &mut VecDeque<ListTask>) {
+    fn stage_file(&mut self, entry: Entry, lists: &mut VecDeque<ListTask<'g>>) {
         if let Some(group) = entry.link_group {
             match self.firsts.get(&group) {
                 Some((_, content)) if *content == entry.content => {
@@ -262,35 +345,31 @@ impl Restorer<'_> {
                 }
             }
         }
-        let job = jobs.len();
         match entry.content.clone() {
             Content::Empty if matches!(entry.extents, Extents::Here(_)) && entry.size > 0 => self.stage_hole(&entry),
             Content::Empty if entry.size == 0 => self.ground.write_whole(&entry, &[]),
             Content::Inline(bytes) if bytes.len() as u64 == entry.size => self.ground.write_whole(&entry, &bytes),
             Content::Empty | Content::Inline(_) => self.ground.fault(&entry.path, Fault::Damaged),
             Content::Bundle { bundle, offset } => {
-                want(wants, bundle, Use::Whole { job, offset });
-                jobs.push(Job::new(entry, None));
+                let job = Arc::new(Job::new(entry, None, self.ground));
+                self.want(bundle, Use::Whole { job, offset });
             }
             Content::Chunks(chunks) => match chunks.as_slice() {
                 [only] if entry.extents == Extents::Whole => {
-                    want(wants, only.id, Use::Whole { job, offset: 0 });
-                    jobs.push(Job::new(entry, None));
+                    let job = Arc::new(Job::new(entry, None, self.ground));
+                    self.want(only.id, Use::Whole { job, offset: 0 });
                 }
                 chunks => {
+                    let Some(job) = self.begin(entry) else { return };
                     let mut position = 0;
                     for chunk in chunks {
                         let bytes = u64::from(chunk.bytes);
-                        want(wants, chunk.id, Use::Piece { job, position, bytes });
+                        self.want(chunk.id, Use::Piece { job: Arc::clone(&job), position, bytes });
                         position += bytes;
                     }
-                    self.begin(entry, jobs);
                 }
             },
-            Content::List { list, .. } => {
-                lists.push_back((job, list, 0, 0));
-                self.begin(entry, jobs);
-            }
+            Content::List { list, .. } => lists.extend(self.begin(entry).map(|job| (job, list, 0, 0))),
         }
     }
 
@@ -302,26 +381,21 @@ impl Restorer<'_> {
         }
     }
 
-    fn begin(&self, entry: Entry, jobs: &mut Vec<Job>) {
+    fn begin(&self, entry: Entry) -> Option<Arc<Job<'g>>> {
         match self.ground.begin(&entry) {
-            Ok(fresh) => jobs.push(Job::new(entry, Some(fresh))),
+            Ok(fresh) => Some(Arc::new(Job::new(entry, Some(fresh), self.ground))),
             Err(errno) => {
                 self.ground.system_fault(&entry.path, errno);
-                // The job keeps its number, and nothing is written for it.
-                let job = Job::new(entry, None);
-                job.skip();
-                jobs.push(job);
+                entry.link_group.into_iter().for_each(|group| self.ground.lose_group(group));
+                None
             }
         }
     }
 
-    /// Looks into list nodes and fetches what hangs on them, some at a time.
-    fn lists(&mut self, jobs: &[Job], mut lists: VecDeque<ListTask>) -> Result<(), RestoreError> {
-        let mut wants = Wants::new();
-        let mut nodes = Vec::new();
-        let mut pieces = 0;
+    /// Looks into list nodes, some at a time, and wants what hangs on them.
+    fn lists(&mut self, mut lists: VecDeque<ListTask<'g>>, steps: &Steps<'g>) -> Result<(), RestoreError> {
         while !lists.is_empty() {
-            let batch: Vec<ListTask> = lists.drain(..lists.len().min(LISTS_AT_ONCE)).collect();
+            let batch: Vec<ListTask<'g>> = lists.drain(..lists.len().min(LISTS_AT_ONCE)).collect();
             let mut ids: Vec<Id> = batch.iter().map(|(_, id, ..)| *id).collect();
             ids.sort_unstable();
             ids.dedup();
@@ -330,67 +404,43 @@ impl Restorer<'_> {
             for (job, id, mut position, depth) in batch {
                 // A node that is not there leaves its file short, and that is reported.
                 let Some(Node::List(list, _)) = found.get(&id) else { continue };
-                if list.level == 0 {
-                    nodes.push(id);
-                }
                 for item in &list.items {
+                    let job = Arc::clone(&job);
                     if list.level == 0 {
-                        want(&mut wants, item.id, Use::Piece { job, position, bytes: item.bytes });
-                        pieces += 1;
+                        self.want(item.id, Use::Piece { job, position, bytes: item.bytes });
                     } else if depth < adit_wire::record::HEIGHT_MAX {
                         below.push((job, item.id, position, depth + 1));
                     }
                     position = position.saturating_add(item.bytes);
                 }
+                if self.step.wants.len() >= self.records_at_once {
+                    self.flush(steps);
+                }
             }
             for task in below.into_iter().rev() {
                 lists.push_front(task);
             }
-            if pieces >= RECORDS_AT_ONCE / 2 {
-                self.data(jobs, &wants, &nodes)?;
-                wants.clear();
-                nodes.clear();
-                pieces = 0;
-            }
         }
-        self.data(jobs, &wants, &nodes)
-    }
-
-    /// Fetches records and writes what they are for. `nodes` = nodes all of whose data is wanted; what they don't name
-    /// (of leaves that are wanted in part) is asked for by id.
-    fn data(&mut self, jobs: &[Job], wants: &Wants, nodes: &[Id]) -> Result<(), RestoreError> {
-        if !nodes.is_empty() && !wants.is_empty() {
-            self.fetch(Scope::DataOfNodes, nodes, jobs, wants)?;
-        }
-        let rest: Vec<Id> = wants.iter().filter(|(_, uses)| !uses.is_taken()).map(|(id, _)| *id).collect();
-        self.fetch(Scope::Records, &rest, jobs, wants)
-    }
-
-    fn fetch(&mut self, scope: Scope, ids: &[Id], jobs: &[Job], wants: &Wants) -> Result<(), RestoreError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let (ground, keyring, writers) = (&self.ground, self.keyring, self.writers);
-        let line = &mut self.reader.line;
-        std::thread::scope(|threads| {
-            let (send, records) = bounded::<Vec<u8>>(QUEUE_RECORDS);
-            for _ in 0..writers {
-                let records = records.clone();
-                threads.spawn(move || work(&records, wants, jobs, ground, keyring));
-            }
-            drop(records);
-            // Workers leave only when this end closes, so that sending can't fail.
-            let mut sink = |bytes: &[u8]| drop(send.send(bytes.to_vec()));
-            ids.chunks(IDS_AT_ONCE).try_for_each(|ids| line.fetch(scope, ids, &mut sink).map(drop))
-        })?;
         Ok(())
     }
 
+    /// Names of files whose first name did not get its content: they get it on their own, once.
+    fn orphans(&mut self) -> Vec<Entry> {
+        let lost = self.ground.take_lost_groups();
+        self.firsts.retain(|group, _| !lost.contains(group));
+        let links = std::mem::take(&mut self.links);
+        let is_lost = |entry: &Entry| entry.link_group.is_some_and(|group| lost.contains(&group));
+        let (orphans, links) = links.into_iter().partition(is_lost);
+        self.links = links;
+        orphans
+    }
+
     /// Hard links, then directories from the deepest up, then the report.
-    fn finish(mut self) -> Report {
+    fn finish(mut self, records: u64) -> Report {
+        let lost = self.ground.take_lost_groups();
         for entry in std::mem::take(&mut self.links) {
-            let first = entry.link_group.and_then(|group| self.firsts.get(&group));
-            match first.map(|(first, _)| self.ground.link(first, &entry)) {
+            let group = entry.link_group.filter(|group| !lost.contains(group));
+            match group.and_then(|group| self.firsts.get(&group)).map(|(first, _)| self.ground.link(first, &entry)) {
                 Some(Ok(())) => {}
                 Some(Err(errno)) => self.ground.system_fault(&entry.path, errno),
                 None => self.ground.fault(&entry.path, Fault::Damaged),
@@ -406,7 +456,7 @@ impl Restorer<'_> {
             dirs: self.dir_count,
             others: self.others,
             bytes: self.ground.bytes.load(Ordering::Relaxed),
-            records: self.reader.line.records,
+            records,
             entries_lost: self.entries_lost,
             faults: self.ground.take_faults(),
             owners_not_set: self.ground.owners_not_set.load(Ordering::Relaxed),

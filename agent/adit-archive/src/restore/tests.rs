@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! There and back: every odd kind of file, damage, filters, and what a restore must never do.
 
+mod waits;
+
 use super::*;
 use crate::entry::Entry;
 use crate::fixture::{Machine, MemoryFetcher, assert_same, filler, noise, settle};
@@ -12,6 +14,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 fn set_times(path: &Path, s: i64, ns: i64) {
     let time = rustix::fs::Timespec { tv_sec: s, tv_nsec: ns };
@@ -227,8 +230,8 @@ fn paths_select_what_comes_back() {
     assert_eq!(fs::read(data.join("d011/f0007")).unwrap(), fs::read(restored.join("d011/f0007")).unwrap());
     assert_eq!(fs::read_dir(restored.join("d011")).unwrap().count(), 1);
     let refused = Target { paths: vec![b"/a/../../b".to_vec()], ..target };
-    let mut fetcher = MemoryFetcher::new(&machine.peer);
-    let error = restore(&mut fetcher, &machine.keyring(), outcome.root, &refused, &|_, _| ()).unwrap_err();
+    let fetcher = MemoryFetcher::new(&machine.peer);
+    let error = restore(&fetcher, &machine.keyring(), outcome.root, &refused, &|_, _| ()).unwrap_err();
     assert!(matches!(error, RestoreError::Path(_)));
 }
 
@@ -353,8 +356,8 @@ fn reader_lists_finds_and_diffs() {
     fs::write(machine.data().join("d009/new"), b"new").unwrap();
     let second = machine.backup();
     let keyring = machine.keyring();
-    let mut fetcher = MemoryFetcher::new(&machine.peer);
-    let mut reader = TreeReader::new(&mut fetcher, &keyring).unwrap();
+    let fetcher = MemoryFetcher::new(&machine.peer);
+    let mut reader = TreeReader::new(&fetcher, &keyring).unwrap();
     let mut files = 0u64;
     let lost = reader
         .entries(second.root, Vec::new(), &mut |entry| {
@@ -369,7 +372,7 @@ fn reader_lists_finds_and_diffs() {
     assert_eq!(reader.find(second.root, b"nowhere").unwrap(), None);
     let mut seen = Vec::new();
     let name = |entry: &Entry| String::from_utf8_lossy(crate::entry::split_name(&entry.path).1).into_owned();
-    let served_before = reader.line.records;
+    let served_before = reader.line.records.load(Ordering::Relaxed);
     reader
         .diff(first.root, second.root, &mut |difference| {
             seen.push(match difference {
@@ -380,7 +383,10 @@ fn reader_lists_finds_and_diffs() {
         })
         .unwrap();
     assert_eq!(seen, ["~f0003 true", "~d008 false", "-f0004", "~d009 false", "+new"]);
-    assert!(reader.line.records - served_before <= 14, "a diff of three changes read the whole tree");
+    assert!(
+        reader.line.records.load(Ordering::Relaxed) - served_before <= 14,
+        "a diff of three changes read the whole tree"
+    );
 }
 
 #[test]
@@ -397,8 +403,8 @@ fn adopting_needs_nothing_sent_again() {
     fs::remove_dir_all(&machine.state_dir).unwrap();
     fs::create_dir(&machine.state_dir).unwrap();
     let keyring = machine.keyring();
-    let mut fetcher = MemoryFetcher::new(&machine.peer);
-    let mut reader = TreeReader::new(&mut fetcher, &keyring).unwrap();
+    let fetcher = MemoryFetcher::new(&machine.peer);
+    let mut reader = TreeReader::new(&fetcher, &keyring).unwrap();
     let (seq, head) = machine.newest.unwrap();
     adopt_state(&mut reader, outcome.root, &machine.state_dir, seq, head).unwrap();
     settle(&machine.data());
@@ -422,8 +428,8 @@ fn a_drill_compares() {
     let keyring = machine.keyring();
     let scratch = |name: &str| machine.home.path().join(name);
     let run = |name: &str| {
-        let mut fetcher = MemoryFetcher::new(&machine.peer);
-        drill(&mut fetcher, &keyring, outcome.root, 40, &scratch(name), &mut filler(3)).unwrap()
+        let fetcher = MemoryFetcher::new(&machine.peer);
+        drill(&fetcher, &keyring, outcome.root, 40, &scratch(name), &mut filler(3)).unwrap()
     };
     let report = run("one");
     assert_eq!((report.drawn, report.equal, report.failed.len()), (report.drawn, report.drawn, 0));

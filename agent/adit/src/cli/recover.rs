@@ -116,7 +116,7 @@ impl Recover {
         state.create()?;
         let _lock = state.lock()?;
         let newest = reading.history.snapshots.last();
-        let seed = seed(&mut reading.fetcher(), reading.trust, reading.history, reading.recovery)?;
+        let seed = seed(&reading.fetcher(), reading.trust, reading.history, reading.recovery)?;
         let adoption = Adoption {
             state,
             way,
