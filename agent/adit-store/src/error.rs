@@ -398,7 +398,10 @@ impl Fault {
     pub(crate) fn write(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |error| {
-            if error.kind() == std::io::ErrorKind::StorageFull { Self::Full } else { Self::Write(what, error) }
+            use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+            // A quota and a limit of file size end like a disk does, and go away like that.
+            let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+            if full { Self::Full } else { Self::Write(what, error) }
         }
     }
 

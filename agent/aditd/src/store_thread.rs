@@ -23,10 +23,11 @@ const VERIFY_SLICE_BYTES: u64 = 4 << 20;
 const VERIFY_TURN_EVERY: u32 = 32;
 
 type Job = Box<dyn FnOnce(&mut BoxStore) + Send>;
+type AfterSync = Box<dyn FnOnce(&BoxStore, Option<&Unsynced>) + Send>;
 
 enum Command {
     Job(Job),
-    Sync(Job),
+    Sync(AfterSync),
     Verify(VerifyWaiter),
     Close(oneshot::Sender<()>),
 }
@@ -56,6 +57,15 @@ impl StoreGone {
     pub(crate) const fn code(self) -> Code {
         Code::Stopping
     }
+}
+
+/// Why a sync made nothing durable.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    /// What tells a peer.
+    pub(crate) code: Code,
+    /// What tells a person.
+    pub(crate) why: String,
 }
 
 /// Sends work to the store's thread. Clones share it.
@@ -114,11 +124,14 @@ impl StoreHandle {
     }
 
     /// Makes everything received so far durable, together with all others who ask at this time; `then` runs on the
-    /// store's thread right after.
+    /// store's thread right after, and hears why nothing became durable.
     ///
     /// # Errors
     /// When the store is closed.
-    pub(crate) async fn sync(&self, then: impl FnOnce(&mut BoxStore) + Send + 'static) -> Result<(), StoreGone> {
+    pub(crate) async fn sync(
+        &self,
+        then: impl FnOnce(&BoxStore, Option<&Unsynced>) + Send + 'static,
+    ) -> Result<(), StoreGone> {
         self.queue.send(Command::Sync(Box::new(then))).await.map_err(|_| StoreGone)
     }
 
@@ -148,7 +161,7 @@ struct Worker {
     commands: mpsc::Receiver<Command>,
     events: Arc<Events>,
     /// What runs after the next sync.
-    syncs: Vec<Job>,
+    syncs: Vec<AfterSync>,
     /// Requests to take before that sync: those that were queued when it was asked for.
     syncs_after: usize,
     verify: Option<(Verification, Vec<VerifyWaiter>)>,
@@ -213,11 +226,13 @@ impl Worker {
     }
 
     fn sync(&mut self) {
-        if let Err(error) = self.store.sync(clock::moment()) {
-            self.events.record(&Event::StoreFailed { why: crate::report::chain(&error) });
+        let synced = self.store.sync(clock::moment());
+        let failed = synced.err().map(|error| Unsynced { code: error.code(), why: crate::report::chain(&error) });
+        if let Some(Unsynced { why, .. }) = &failed {
+            self.events.record(&Event::StoreFailed { why: why.clone() });
         }
         for then in std::mem::take(&mut self.syncs) {
-            then(&mut self.store);
+            then(&self.store, failed.as_ref());
         }
     }
 

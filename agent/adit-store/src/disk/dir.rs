@@ -102,7 +102,7 @@ impl Disk for DirDisk {
         let file = self.file(file)?;
         match rustix::fs::fallocate(&*file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, end) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::NOSPC) => Err(io::ErrorKind::StorageFull.into()),
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Err(io::ErrorKind::StorageFull.into()),
             // File systems that can't reserve lose only the early warning.
             Err(_) => Ok(()),
         }

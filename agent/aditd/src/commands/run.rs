@@ -9,6 +9,7 @@ use crate::config::{Config, parse_listen};
 use crate::event::Event;
 use crate::report::{Exit, Failure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use std::future::Future;
 use std::path::Path;
@@ -44,6 +45,8 @@ fn serve(
         let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
             return Err(Failure::new(Exit::Failed, "catch signals"));
         };
+        // A limit of file size would kill the process; caught, the write fails and the store says that it is full.
+        let _too_large = signal(SignalKind::from_raw(Signal::SIGXFSZ as i32));
         let patience = Patience::ask();
         let agent = start.await.map_err(|error| start_failure(&error))?;
         drop(patience);

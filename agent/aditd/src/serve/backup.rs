@@ -128,10 +128,10 @@ impl Run<'_> {
         let answer = self.answer.clone();
         self.served
             .handle
-            .sync(move |store| {
-                let said = match store.read_only() {
+            .sync(move |store, failed| {
+                let said = match failed {
                     None => Answer::Synced { seq: store.durable_seq(stored) },
-                    Some(why) => Answer::Failed { code: Code::ReadOnly, why: why.to_owned() },
+                    Some(failed) => Answer::Failed { code: failed.code, why: failed.why.clone() },
                 };
                 // The conversation may be over.
                 let _unheard = answer.send(said);
@@ -156,7 +156,8 @@ impl Run<'_> {
             let name = self.caller.name.clone();
             self.caller.tell(&Event::Refused { name, code, detail: why.to_owned() });
             let retry_after_s = if matches!(code, Code::Busy | Code::Stopping) { 60 } else { 0 };
-            self.session.refuse(code, retry_after_s, why);
+            // That the disk is full is all there is to say to a source.
+            self.session.refuse(code, retry_after_s, if code == Code::DiskFull { "" } else { why });
         }
     }
 

@@ -4,6 +4,7 @@
 use adit_contract::lab::{Lab, Run, Source};
 use adit_contract::tree::make_small;
 use std::fs::{self, File};
+use std::path::Path;
 
 /// Exit code and stderr; what differs from run to run stands in the expectation.
 fn check(run: &Run, code: i32, expected: &str) {
@@ -81,4 +82,45 @@ fn box_name(source: &Source) -> String {
     let pin = fs::read_to_string(source.state.join("box.toml")).unwrap();
     let name = pin.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
     name.trim_matches('"').to_owned()
+}
+
+#[test]
+fn an_expired_token_is_told_with_its_next_step() {
+    let lab = Lab::new();
+    let mut lab_box = lab.new_box("box");
+    lab_box.start();
+    let (_, public) = lab.recovery_key("admin");
+    let source = lab.source("source");
+    source.adit(["init".as_ref(), "--recipient".as_ref(), public.as_os_str()]).succeeded();
+    let token = lab_box.token("source", "web1");
+    end_lifetimes(&lab_box.state.join("tokens"));
+    let next = "make a new token on the box: `aditd token --role source --name NAME`";
+    check(
+        &source.adit(["pair", &token]),
+        5,
+        &format!("adit: the box waits for no pairing: the token was used before or has expired\n  next: {next}"),
+    );
+    // With another token open the box hears the old one out.
+    let open = lab_box.token("source", "web2");
+    check(
+        &source.adit(["pair", &token]),
+        5,
+        &format!("adit: the box refused: the token has expired; make a new one\n  next: {next}"),
+    );
+    source.adit(["pair", &open]).succeeded();
+}
+
+/// Makes every token in the directory one whose time was over when the machine started.
+fn end_lifetimes(tokens: &Path) {
+    for entry in fs::read_dir(tokens).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let ended: String = text
+            .lines()
+            .map(|line| if line.starts_with("deadline_boot_ms") { "deadline_boot_ms = 1" } else { line })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_ne!(ended, text);
+        fs::write(path, ended).unwrap();
+    }
 }

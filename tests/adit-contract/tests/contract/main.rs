@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The contract: the binaries, run as people run them, keep what README and SPECIFICATION promise. One file per story.
-//! Tests whose names begin with `netns_` make network namespaces and run by `make test-services`.
+//! Tests whose names begin with `netns_` make network namespaces or mount something, which needs root, and run by
+//! `make test-services`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -8,6 +9,7 @@ mod budgets;
 mod carried;
 mod demo;
 mod errors;
+mod full_disk;
 mod interrupted;
 mod main_job;
 mod netns;
