@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb hil-guest clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-rustic: ## build rustic for bench, into target/peers (takes long)
 
 deb: ## the Debian package with static binaries and systemd units, into target/deb
 	@$(PARTS) deb
+
+hil-guest: ## what harness machines boot: Debian's kernel and static programs, into target/hil
+	@$(PARTS) hil-guest
 
 clean: ## remove everything that was built
 	cargo clean

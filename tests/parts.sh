@@ -80,6 +80,10 @@ part_bench() {
 part_peers() { bash tests/adit-bench/peers.sh restic borg; }
 part_rustic() { bash tests/adit-bench/peers.sh rustic; }
 part_deb() { bash images/packages/build-deb.sh; }
+part_hil-guest() {
+    need dpkg-deb dpkg apt-get apt
+    cargo run --quiet --package adit-hil --bin hil-guest
+}
 
 part_fuzz() {
     rustc +nightly --version >/dev/null 2>&1 || die "fuzzing needs a nightly toolchain: rustup toolchain install nightly"

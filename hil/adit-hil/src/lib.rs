@@ -4,4 +4,5 @@
 //! Never part of a program that a user runs.
 
 pub mod disk;
+pub mod guest;
 pub mod net;

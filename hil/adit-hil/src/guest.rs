@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a machine boots before there is an appliance: Debian's kernel, and a first file system with the harness's PID 1,
+//! the modules and the programs that a scenario asks for. Everything lies below `target/hil`, is made once, and is found
+//! again by what it was made of. Never installs anything, never starts a machine.
+
+use adit_image::cpio::{Archive, Entry};
+use adit_image::debian::{self, Apt};
+use adit_image::modules::Modules;
+use adit_image::vmlinux;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The package that depends on the newest kernel of a release.
+const KERNEL_PACKAGE: &str = "linux-image-amd64";
+/// Modules of every machine: virtio disks, network, serial ports, random numbers, and ext4.
+pub const MODULES: [&str; 6] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4"];
+/// Modules of the power button, for machines that are to be switched off by it.
+pub const BUTTON_MODULES: [&str; 2] = ["button", "evdev"];
+
+/// What a machine's first file system holds besides PID 1.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Modules in the order they are asked for, with parameters; what they need is added.
+    modules: Vec<(String, String)>,
+    ours: BTreeSet<String>,
+    packages: BTreeSet<String>,
+    tools: BTreeSet<String>,
+    files: BTreeMap<String, (u32, Vec<u8>)>,
+}
+
+impl Default for Spec {
+    /// [`MODULES`] and nothing else.
+    fn default() -> Self {
+        let empty = Self {
+            modules: Vec::new(),
+            ours: BTreeSet::new(),
+            packages: BTreeSet::new(),
+            tools: BTreeSet::new(),
+            files: BTreeMap::new(),
+        };
+        empty.modules(&MODULES)
+    }
+}
+
+impl Spec {
+    /// Further modules.
+    #[must_use]
+    pub fn modules(mut self, names: &[&str]) -> Self {
+        self.modules.extend(names.iter().map(|name| ((*name).to_owned(), String::new())));
+        self
+    }
+
+    /// A module with parameters, such as `("i6300esb", "heartbeat=10")`.
+    #[must_use]
+    pub fn module_with(mut self, name: &str, parameters: &str) -> Self {
+        self.modules.push((name.to_owned(), parameters.to_owned()));
+        self
+    }
+
+    /// Programs of ours, `aditd` and `adit`; they lie in `/usr/bin`.
+    #[must_use]
+    pub fn ours(mut self, names: &[&str]) -> Self {
+        self.ours.extend(names.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    /// Programs of a Debian package by their path in it, with every library they need: `("mdadm", &["sbin/mdadm"])`.
+    #[must_use]
+    pub fn debian(mut self, package: &str, programs: &[&str]) -> Self {
+        self.packages.insert(package.to_owned());
+        self.tools.extend(programs.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    /// A file at a path relative to the root.
+    #[must_use]
+    pub fn file(mut self, path: &str, permissions: u32, bytes: &[u8]) -> Self {
+        self.files.insert(path.to_owned(), (permissions, bytes.to_vec()));
+        self
+    }
+}
+
+/// What is prepared: the kernel, its modules, our programs.
+#[derive(Debug)]
+pub struct Guest {
+    folder: PathBuf,
+    kernel: PathBuf,
+    binaries: PathBuf,
+}
+
+impl Guest {
+    /// Builds our programs as static binaries, and fetches and unpacks the kernel if that was not done before. Several
+    /// processes may call this at a time. A kernel once fetched stays until `target/hil` is removed.
+    pub fn prepare() -> Result<Self> {
+        ensure!(std::env::consts::ARCH == "x86_64", "machines of the harness are x86-64, on a host of the same kind");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("find the repository")?;
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target));
+        let folder = target.join("hil");
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let _lock = lock(&folder)?;
+        let kernel = prepare_kernel(&folder).context("prepare the kernel of harness machines")?;
+        // Apart from the harness's PID 1, so that the Debian package finds the same build of everything.
+        let binaries = build(&root, &["aditd", "adit"])?;
+        build(&root, &["adit-guest"])?;
+        Ok(Self { folder, kernel, binaries })
+    }
+
+    /// The kernel, an ELF file that QEMU starts directly.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.kernel.join("vmlinux")
+    }
+
+    /// A static program of ours.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// The kernel's version, such as `6.1.0-56-amd64`.
+    pub fn kernel_version(&self) -> Result<String> {
+        Ok(file_name(&self.modules_folder()?))
+    }
+
+    /// The first file system for a machine, an uncompressed cpio archive: to unpack it costs an emulated machine more than
+    /// to read it. The same spec and programs give the same file.
+    pub fn initramfs(&self, spec: &Spec) -> Result<PathBuf> {
+        let _lock = lock(&self.folder)?;
+        let mut programs = BTreeMap::from([("init".to_owned(), read(&self.program("adit-guest"))?)]);
+        for name in &spec.ours {
+            programs.insert(format!("usr/bin/{name}"), read(&self.program(name))?);
+        }
+        let path = self.folder.join("initramfs").join(format!("{}.cpio", self.key(spec, &programs)));
+        if path.exists() {
+            return Ok(path);
+        }
+        let mut archive = Archive::default();
+        archive.add("dev/console", Entry::Character { permissions: 0o600, major: 5, minor: 1 })?;
+        for folder in ["etc", "mnt", "proc", "root", "run", "sys", "tmp", "var"] {
+            archive.directory(folder)?;
+        }
+        for (path, bytes) in programs {
+            archive.file(&path, 0o755, bytes)?;
+        }
+        self.add_modules(&mut archive, spec)?;
+        self.add_tools(&mut archive, spec)?;
+        for (path, (permissions, bytes)) in &spec.files {
+            archive.file(path, *permissions, bytes.clone())?;
+        }
+        write(&path, &archive.to_bytes())?;
+        Ok(path)
+    }
+
+    fn key(&self, spec: &Spec, programs: &BTreeMap<String, Vec<u8>>) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{spec:?} {}", file_name(&self.kernel)).as_bytes());
+        for (path, bytes) in programs {
+            hasher.update(path.as_bytes()).update(blake3::hash(bytes).as_bytes());
+        }
+        short(&hasher)
+    }
+
+    fn modules_folder(&self) -> Result<PathBuf> {
+        only_entry(&self.kernel.join("root/lib/modules"))
+            .or_else(|_| only_entry(&self.kernel.join("root/usr/lib/modules")))
+    }
+
+    fn add_modules(&self, archive: &mut Archive, spec: &Spec) -> Result<()> {
+        let wanted: Vec<&str> = spec.modules.iter().map(|(name, _)| name.as_str()).collect();
+        let mut list = String::new();
+        for module in Modules::scan(&self.modules_folder()?)?.order(&wanted)? {
+            let parameters = spec.modules.iter().filter(|(name, _)| name.replace('-', "_") == module.name);
+            let parameters: Vec<&str> = parameters.map(|(_, parameters)| parameters.as_str()).collect();
+            list.push_str(format!("{} {}", module.name, parameters.join(" ")).trim_end());
+            list.push('\n');
+            archive.file(&format!("lib/modules/{}.ko", module.name), 0o644, module.image)?;
+        }
+        Ok(archive.file(adit_guest::MODULE_LIST, 0o644, list.into_bytes())?)
+    }
+
+    fn add_tools(&self, archive: &mut Archive, spec: &Spec) -> Result<()> {
+        if spec.packages.is_empty() {
+            return Ok(());
+        }
+        let root = prepare_packages(&self.folder, &spec.packages)?;
+        let programs: Vec<&str> = spec.tools.iter().map(String::as_str).collect();
+        for (place, file) in debian::runtime(&root, &programs)? {
+            let permissions = fs::metadata(&file).with_context(|| file.display().to_string())?.permissions().mode();
+            archive.file(&place, permissions, read(&file)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn prepare_kernel(folder: &Path) -> Result<PathBuf> {
+    let kernels = folder.join("kernel");
+    if let Ok(kernel) = only_entry(&kernels) {
+        return Ok(kernel);
+    }
+    let apt = Apt::new(&folder.join("apt"))?;
+    apt.update()?;
+    let packages = apt.depends(KERNEL_PACKAGE)?;
+    let Some(package) = packages.iter().find(|name| name.starts_with("linux-image-")) else {
+        bail!("{KERNEL_PACKAGE} depends on no kernel, but on {packages:?}");
+    };
+    let files = apt.download(&[package])?;
+    let file = files.first().with_context(|| format!("apt names no file for {package}"))?;
+    made_whole(&kernels.join(file_name(&file.with_extension(""))), |kernel| {
+        let root = kernel.join("root");
+        debian::unpack(file, &root)?;
+        let image = fs::read_dir(root.join("boot"))?.filter_map(Result::ok).map(|entry| entry.path());
+        let image = image.into_iter().find(|path| file_name(path).starts_with("vmlinuz-"));
+        let image = image.with_context(|| format!("{package} holds no kernel"))?;
+        write(&kernel.join("vmlinux"), &vmlinux::extract(&read(&image)?)?)
+    })
+}
+
+fn prepare_packages(folder: &Path, packages: &BTreeSet<String>) -> Result<PathBuf> {
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(packages.join(" ").as_bytes());
+    let place = folder.join("tools").join(short(&hasher));
+    if place.exists() {
+        return Ok(place);
+    }
+    let apt = Apt::new(&folder.join("apt"))?;
+    // Lists that are older than the archive name files that are gone.
+    let files =
+        apt.download_closure(&packages).or_else(|_| apt.update().and_then(|()| apt.download_closure(&packages)))?;
+    made_whole(&place, |place| files.iter().try_for_each(|file| Ok(debian::unpack(file, place)?)))
+}
+
+/// Makes a folder beside its place and moves it there when it is whole, so that a killed run leaves nothing half made.
+fn made_whole(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let name = file_name(place);
+    let parent = place.parent().context("a place in a folder")?;
+    let unfinished = parent.with_extension("unfinished").join(name);
+    drop(fs::remove_dir_all(&unfinished));
+    fs::create_dir_all(&unfinished)?;
+    make(&unfinished)?;
+    fs::create_dir_all(parent)?;
+    fs::rename(&unfinished, place).with_context(|| format!("move to {}", place.display()))?;
+    Ok(place.to_owned())
+}
+
+/// Static release binaries of some packages; the folder they lie in.
+fn build(root: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let mut command = Command::new("bash");
+    command.arg("images/packages/build-static.sh").args(packages).current_dir(root).stderr(Stdio::inherit());
+    let output = command.output().context("run bash")?;
+    ensure!(output.status.success(), "the static build of {} failed", packages.join(" and "));
+    Ok(root.join(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// One process at a time; the lock ends with the file.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn only_entry(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let entries: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    match entries.as_slice() {
+        [one] => Ok(one.clone()),
+        others => bail!("{} holds {} entries, not one", folder.display(), others.len()),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&unfinished, bytes)
+        .and_then(|()| fs::rename(&unfinished, path))
+        .with_context(|| format!("write {}", path.display()))
+}
+
+fn short(hasher: &blake3::Hasher) -> String {
+    hasher.finalize().to_hex().chars().take(16).collect()
+}
