@@ -3,6 +3,7 @@
 //! that can be cut. It needs no root, no bridge, no tap, no container engine; where there is no usable KVM it uses TCG.
 //! Never part of a program that a user runs.
 
+pub mod bmc;
 pub mod disk;
 pub mod guest;
 pub mod net;
