@@ -12,14 +12,13 @@ pub use controller::{
     Thresholds,
 };
 
-use anyhow::{Context, Result, ensure};
+use crate::port::{Port, locked};
+use anyhow::Result;
 use controller::Hardware;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest message, in bytes with its checksum; QEMU sends no more.
@@ -39,28 +38,19 @@ const VERSION: u8 = 0xff;
 #[derive(Debug)]
 pub struct Bmc {
     shared: Arc<Shared>,
-    path: PathBuf,
-    thread: Option<JoinHandle<()>>,
+    port: Port,
 }
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    controller: Mutex<Controller>,
     changed: Condvar,
     start: Instant,
 }
 
-#[derive(Debug)]
-struct State {
-    controller: Controller,
-    stopped: bool,
-    link: Option<UnixStream>,
-}
-
 impl Shared {
-    /// A thread that panicked leaves nothing half-done here that a test could mistake for an answer.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn controller(&self) -> MutexGuard<'_, Controller> {
+        locked(&self.controller)
     }
 }
 
@@ -72,107 +62,67 @@ impl Bmc {
 
     /// Listens at `path` with the sensors of `controller`.
     pub fn start_with(path: &Path, controller: Controller) -> Result<Self> {
-        ensure!(
-            path.to_str().is_some_and(|p| !p.contains(',')),
-            "QEMU's arguments cannot say the path {}",
-            path.display()
-        );
-        let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
-        let state = State { controller, stopped: false, link: None };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), start: Instant::now() });
-        let thread = std::thread::Builder::new().name("bmc".to_owned());
-        let thread = thread.spawn({
+        let controller = Mutex::new(controller);
+        let shared = Arc::new(Shared { controller, changed: Condvar::new(), start: Instant::now() });
+        let port = Port::start(path, "bmc", {
             let shared = Arc::clone(&shared);
-            move || serve(&shared, &listener)
+            move |link| talk(&shared, link)
         })?;
-        Ok(Self { shared, path: path.to_owned(), thread: Some(thread) })
+        Ok(Self { shared, port })
     }
 
     /// QEMU's arguments: the controller, and the interface by which the guest reaches it.
     pub fn arguments(&self) -> Vec<String> {
-        let chardev = format!("socket,id=bmc-link,path={},reconnect=1", self.path.display());
-        ["-chardev", &chardev, "-device", "ipmi-bmc-extern,id=bmc,chardev=bmc-link", "-device", "isa-ipmi-kcs,bmc=bmc"]
-            .map(str::to_owned)
-            .to_vec()
+        let devices = ["-device", "ipmi-bmc-extern,id=bmc,chardev=bmc-link", "-device", "isa-ipmi-kcs,bmc=bmc"];
+        self.port.chardev("bmc-link").into_iter().chain(devices.map(str::to_owned)).collect()
     }
 
     /// Sets what an analog sensor reads, in its unit. A threshold that is crossed is logged, as real ones do.
     pub fn set(&self, sensor: &str, value: impl Into<f64>) -> Result<()> {
         let now = self.shared.start.elapsed();
-        self.shared.state().controller.set(sensor, value.into(), now)
+        self.shared.controller().set(sensor, value.into(), now)
     }
 
     /// Sets the states of a discrete sensor, one bit each; for a power supply 0 is present, 1 failed, 3 without input.
     pub fn set_states(&self, sensor: &str, states: u16) -> Result<()> {
         let now = self.shared.start.elapsed();
-        self.shared.state().controller.set_states(sensor, states, now)
+        self.shared.controller().set_states(sensor, states, now)
     }
 
     /// Makes a sensor answer that it has no reading.
     pub fn lose(&self, sensor: &str) -> Result<()> {
-        self.shared.state().controller.lose(sensor)
+        self.shared.controller().lose(sensor)
     }
 
     /// Appends a record of 16 bytes to the event log; its number and time are filled in.
     pub fn log(&self, record: [u8; 16]) -> Result<()> {
         let now = self.shared.start.elapsed();
-        self.shared.state().controller.append(record, now).map(drop)
+        self.shared.controller().append(record, now).map(drop)
     }
 
     /// The records of the event log.
     pub fn logged(&self) -> Vec<[u8; 16]> {
-        self.shared.state().controller.logged().to_vec()
+        self.shared.controller().logged().to_vec()
     }
 
     /// What happened since the last call, in order.
     pub fn events(&self) -> Vec<Event> {
-        self.shared.state().controller.take_events()
+        self.shared.controller().take_events()
     }
 
     /// Waits for the first event that `wanted` takes; those before it are dropped. `None` after `deadline`.
     pub fn wait(&self, deadline: Duration, mut wanted: impl FnMut(&Event) -> bool) -> Option<Event> {
         let end = Instant::now() + deadline;
-        let mut state = self.shared.state();
+        let mut controller = self.shared.controller();
         loop {
-            while let Some(event) = state.controller.next_event() {
+            while let Some(event) = controller.next_event() {
                 if wanted(&event) {
                     return Some(event);
                 }
             }
             let left = end.checked_duration_since(Instant::now())?;
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            controller = self.shared.changed.wait_timeout(controller, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-}
-
-impl Drop for Bmc {
-    fn drop(&mut self) {
-        {
-            let mut state = self.shared.state();
-            state.stopped = true;
-            if let Some(link) = &state.link {
-                drop(link.shutdown(Shutdown::Both));
-            }
-        }
-        // Wakes the thread if it waits for QEMU.
-        drop(UnixStream::connect(&self.path));
-        drop(self.thread.take().map(JoinHandle::join));
-        drop(std::fs::remove_file(&self.path));
-    }
-}
-
-/// One QEMU after the other, until the end.
-fn serve(shared: &Shared, listener: &UnixListener) {
-    while let Ok((link, _)) = listener.accept() {
-        {
-            let mut state = shared.state();
-            if state.stopped {
-                return;
-            }
-            state.link = link.try_clone().ok();
-        }
-        // A link that breaks is a machine that ended.
-        drop(talk(shared, link));
     }
 }
 
@@ -183,8 +133,8 @@ fn talk(shared: &Shared, mut link: UnixStream) -> std::io::Result<()> {
     loop {
         let now = shared.start.elapsed();
         let (hardware, wait) = {
-            let mut state = shared.state();
-            (state.controller.tick(now), state.controller.next_tick(now))
+            let mut controller = shared.controller();
+            (controller.tick(now), controller.next_tick(now))
         };
         shared.changed.notify_all();
         if let Some(hardware) = hardware {
@@ -202,12 +152,12 @@ fn talk(shared: &Shared, mut link: UnixStream) -> std::io::Result<()> {
         for byte in buffer.iter().take(count) {
             let Some(frame) = decoder.push(*byte) else { continue };
             let (answer, hardware) = {
-                let mut state = shared.state();
+                let mut controller = shared.controller();
                 let now = shared.start.elapsed();
                 match frame {
-                    Frame::Message(message) => state.controller.answer(&message, now),
+                    Frame::Message(message) => controller.answer(&message, now),
                     Frame::Command(code) => {
-                        state.controller.hardware_said(code == RESET);
+                        controller.hardware_said(code == RESET);
                         (None, None)
                     }
                 }

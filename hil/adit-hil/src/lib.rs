@@ -7,3 +7,5 @@ pub mod bmc;
 pub mod disk;
 pub mod guest;
 pub mod net;
+mod port;
+pub mod ups;
