@@ -34,6 +34,8 @@ pub struct StoreReading {
     pub snapshots: u64,
     /// Records known to be damaged.
     pub damaged: u64,
+    /// The id of the first one that the last verification named, as text.
+    pub first_damaged: Option<String>,
     /// Why it takes no data.
     pub read_only: Option<String>,
     /// When it was made, seconds since 1970.
@@ -221,8 +223,7 @@ fn store_component(store: &StoreReading, now_s: u64) -> Component {
         |why| Finding::new(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly).with_detail(why.clone()),
     );
     let damage = if store.damaged > 0 {
-        Finding::new(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged)
-            .with_detail(format!("{} records", store.damaged))
+        Finding::new(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged).with_detail(damage_detail(store))
     } else {
         Finding::ok(Check::StoreDamage)
     };
@@ -240,6 +241,15 @@ fn store_component(store: &StoreReading, now_s: u64) -> Component {
             (Quantity::Damaged, Some(signed(store.damaged))),
             (Quantity::LastMinutes, store.verified_s.map(minutes)),
         ],
+    }
+}
+
+/// How many, and the beginning of the first one's id: enough to find it in the whole list of `adit verify`.
+fn damage_detail(store: &StoreReading) -> String {
+    const ID_CHARS: usize = 16;
+    match store.first_damaged.as_deref().and_then(|id| id.get(..ID_CHARS)) {
+        Some(id) => format!("{} records, first {id}…", store.damaged),
+        None => format!("{} records", store.damaged),
     }
 }
 
@@ -278,6 +288,7 @@ mod tests {
             size_bytes: 1 << 40,
             free_bytes: 1 << 39,
             damaged: 2,
+            first_damaged: Some("0123456789abcdef".repeat(4)),
             sources: vec![SourceArrival {
                 name: "web1".into(),
                 received_s: Some(1_000),
@@ -288,6 +299,7 @@ mod tests {
         };
         let component = store_component(&store, 2_000);
         assert_eq!(component.verdict(), Verdict::Critical);
+        assert_eq!(component.findings[1].detail, "2 records, first 0123456789abcdef…");
         assert_eq!(source_component(&store.sources[0], 2_000).verdict(), Verdict::Ok);
         assert_eq!(source_component(&store.sources[0], 90_000).findings[0].reason, Reason::BackupLate);
     }

@@ -277,6 +277,9 @@ pub struct VerifyReport {
     pub damaged_ranges: Vec<(u32, u64, u64)>,
     /// Records in them and in ranges set aside earlier that no healthy copy replaces.
     pub damaged_records: u64,
+    /// The damaged records that can still be named: by their segment's footer, or by their own header where the index
+    /// agrees. At most [`adit_wire::admin::DAMAGED_IDS_MAX`].
+    pub damaged_ids: Vec<(SourceId, Id)>,
     /// Other damage, one sentence each: ledger copies, superblocks, footers.
     pub damaged_places: Vec<String>,
     /// Snapshots that cannot be restored whole, oldest first.

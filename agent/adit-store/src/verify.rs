@@ -11,6 +11,9 @@ use crate::segment::{Footer, Found, SegmentHeader, TRAILER_BYTES, Walk};
 use crate::store::Store;
 use crate::superblock::{NAMES, Superblock};
 use crate::types::{Event, Moment, Step, VerifyReport};
+use adit_wire::admin::DAMAGED_IDS_MAX;
+use adit_wire::ids::{Id, SourceId};
+use adit_wire::record::{HEADER_BYTES, Header};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -149,6 +152,30 @@ impl Store {
 /// Bytes from a record's envelope to the next.
 const fn record_span(length: u32) -> u64 {
     crate::bytes::align(crate::segment::ENVELOPE_BYTES as u64 + length as u64, crate::segment::UNIT)
+}
+
+/// The records that lie from here on by their own headers, up to the first that the index doesn't know in its place:
+/// nothing else vouches for a header whose record is damaged.
+fn by_headers(store: &Store, current: &Current, from: u64, to: u64) -> Vec<(SourceId, Id, u64)> {
+    let mut found = Vec::new();
+    let mut at = from;
+    while let Some((source, id, length)) = header_at(store, current, at).filter(|_| at < to) {
+        found.push((source, id, at));
+        at += record_span(length);
+    }
+    found
+}
+
+fn header_at(store: &Store, current: &Current, offset: u64) -> Option<(SourceId, Id, u32)> {
+    let mut header = [0; HEADER_BYTES];
+    read_exact(&*store.disk, current.file, offset + crate::segment::ENVELOPE_BYTES as u64, &mut header).ok()?;
+    let id = Header::from_bytes(&header).ok()?.id;
+    store.state.sources.iter().map(|state| state.source.id).find_map(|source| {
+        let tag = tag(&store.superblock.store_key, &source, &id);
+        let number = store.index.find(&*store.disk, &tag).ok().flatten()?;
+        let loc = store.index.loc(&*store.disk, number).ok()?;
+        ((loc.segment, loc.offset) == (current.segment, offset)).then_some((source, id, loc.length))
+    })
 }
 
 impl Verification {
@@ -307,13 +334,32 @@ impl Verification {
     fn bad(&mut self, store: &Store, current: &mut Current, from: u64, to: u64, zero: bool) {
         let entries = current.footer.as_ref().map_or(&[][..], |footer| &footer.entries);
         let lost = entries[current.next.min(entries.len())..].iter().take_while(|entry| entry.offset < to).count();
+        let named: Vec<_> = entries[current.next.min(entries.len())..][..lost]
+            .iter()
+            .filter_map(|entry| Some((store.state.source(entry.source)?.source.id, entry.id, entry.offset)))
+            .collect();
         current.next += lost;
+        let unlisted = if named.is_empty() { by_headers(store, current, from, to) } else { Vec::new() };
+        for (source, id, offset) in named.into_iter().chain(unlisted) {
+            self.name(store, (source, id), (current.segment, offset));
+        }
         // A segment that was cut ends with zeros up to its footer.
         let gap = zero && to == current.end && to - from < PAGE_U64 && lost == 0;
         // Without a footer, what follows the last record is the footer itself, and was reported.
         let footer = current.footer.is_none() && to == current.end;
         if !gap && !footer && !store.is_known(&(current.segment, from, to)) {
             self.found.push((current.segment, from, to));
+        }
+    }
+
+    /// Names a record whose copy at this place is damaged, unless a healthy copy lies elsewhere.
+    fn name(&mut self, store: &Store, (source, id): (SourceId, Id), place: (u32, u64)) {
+        let tag = tag(&store.superblock.store_key, &source, &id);
+        let healthy_elsewhere = matches!(store.index.find(&*store.disk, &tag), Ok(Some(number))
+            if store.index.is_ok(number)
+                && store.index.loc(&*store.disk, number).is_ok_and(|loc| (loc.segment, loc.offset) != place));
+        if !healthy_elsewhere && self.report.damaged_ids.len() < DAMAGED_IDS_MAX {
+            self.report.damaged_ids.push((source, id));
         }
     }
 

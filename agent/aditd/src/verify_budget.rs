@@ -4,7 +4,7 @@
 //! It costs the box its disk, so few may wait at once, and for one source so much is read in a day as a small store needs
 //! many times and a large one once.
 
-use adit_wire::ids::SourceId;
+use adit_wire::ids::{Id, SourceId};
 use std::collections::BTreeMap;
 
 /// Verifications that may wait or run at once.
@@ -22,6 +22,8 @@ pub(crate) struct Verified {
     by_source: BTreeMap<SourceId, (u64, u64)>,
     /// When everything was last read through, seconds since 1970.
     pub(crate) last_s: Option<u64>,
+    /// The first damaged record that was named then.
+    pub(crate) first_damaged: Option<Id>,
 }
 
 /// Not now.

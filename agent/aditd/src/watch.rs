@@ -134,7 +134,10 @@ pub(crate) async fn health(shared: Arc<Shared>) {
 async fn store_reading(shared: &Shared) -> Option<StoreReading> {
     let served = shared.store.as_ref()?;
     let path = served.path.clone();
-    let verified_s = shared.verified().last_s;
+    let (verified_s, first_damaged) = {
+        let verified = shared.verified();
+        (verified.last_s, verified.first_damaged.map(|id| id.to_string()))
+    };
     let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
     let reading = served
         .handle
@@ -159,6 +162,7 @@ async fn store_reading(shared: &Shared) -> Option<StoreReading> {
                 records: status.records,
                 snapshots: status.snapshots,
                 damaged: status.damaged_records,
+                first_damaged,
                 read_only: status.read_only,
                 created_s: status.created_s,
                 verified_s,

@@ -7,6 +7,9 @@ use crate::list::{Ids, Parts};
 use crate::pair::{NAME_BYTES_MAX, Role};
 use serde::{Deserialize, Serialize};
 
+/// Damaged records that one answer names.
+pub const DAMAGED_IDS_MAX: usize = 4_096;
+
 /// Asks for the list of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
@@ -105,7 +108,9 @@ pub struct Verified<'a> {
     /// Where the first damage lies, for a person.
     pub first_place: &'a str,
 }
-message!(Verified<'a>, Admin, 8, 1, Skipped, |m| m.damaged.is_whole() && m.first_place.len() <= 200);
+message!(Verified<'a>, Admin, 8, 1, Skipped, |m| m.damaged.is_whole()
+    && m.damaged.count() <= DAMAGED_IDS_MAX
+    && m.first_place.len() <= 200);
 
 /// Gives up one's own pairing: the same as being revoked, asked for by the peer itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

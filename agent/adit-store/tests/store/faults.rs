@@ -68,6 +68,8 @@ fn damage_is_set_aside_and_healed_by_its_source() {
     let report = verify(&mut store);
     assert_eq!((report.damaged_ranges.len(), report.damaged_records), (1, 1));
     assert_eq!(report.incomplete_snapshots, [(source.id, 1)]);
+    assert_eq!(report.damaged_ids, [(source.id, victim.id)]);
+    assert_eq!(verify(&mut store).damaged_ids, [(source.id, victim.id)], "named again while no healthy copy is here");
     assert!(matches!(store.take_events()[..], [Event::Quarantined { records: 1, promised: true, .. }]));
     assert_eq!(store.read_record(&source.id, &victim.id).expect_err("set aside").code(), Code::Damaged);
 
@@ -100,6 +102,40 @@ fn damage_is_set_aside_and_healed_by_its_source() {
     assert_eq!(store.read_record(&source.id, &victim.id).expect("healthy"), Some(healed));
     let report = verify(&mut store);
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// Every record of a store with one bit flipped in turn is named, by its id and its source, also where the footer of its
+/// segment is gone; a flip in the header itself leaves it without a name then.
+#[test]
+fn flipped_bits_are_named() {
+    let (disk, source, trees) = small_store(7);
+    let image = disk.image();
+    let records: Vec<&Made> = trees.iter().flat_map(|tree| &tree.records).collect();
+    for victim in &records {
+        for with_footer in [true, false] {
+            let rotten = SimDisk::from_image(image.clone());
+            let mut store = open(&rotten);
+            flip_record(&rotten, victim);
+            if !with_footer {
+                spoil_footer(&rotten, victim);
+            }
+            let report = verify(&mut store);
+            assert!(report.damaged_ids.contains(&(source.id, victim.id)), "{with_footer} {report:?}");
+        }
+    }
+    assert!(records.len() > 10);
+}
+
+/// Flips a bit of the last page of the segment that holds a record.
+fn spoil_footer(disk: &SimDisk, made: &Made) {
+    for path in disk.paths() {
+        let bytes = bytes_of(disk, &path);
+        if bytes.windows(64).any(|window| window == &made.bytes[..64]) {
+            disk.flip(&path, bytes.len() as u64 - 5, 1);
+            return;
+        }
+    }
+    panic!("the record is nowhere");
 }
 
 /// The same content id under the source's present key.

@@ -21,6 +21,9 @@ pub(super) struct Verify {
     json: bool,
 }
 
+/// Damaged records that are named on the screen; `--json` names all that the box told.
+const NAMED_MAX: usize = 20;
+
 /// What the box found, owned.
 struct Found {
     value: Value,
@@ -98,6 +101,9 @@ impl Found {
             number("snapshots"),
             number("snapshots_incomplete"),
         );
+        for id in self.value["damaged"].as_array().into_iter().flatten().take(NAMED_MAX).filter_map(Value::as_str) {
+            lines.line(format_args!("damaged record {id}"));
+        }
         if number("places_damaged") > 0 {
             lines.line(format_args!("{} damaged places outside records", number("places_damaged")));
         }

@@ -45,7 +45,7 @@ fn print(report: &VerifyReport, snapshots: u64, json: bool) {
             "bytes": report.bytes, "records": report.records, "segments": report.segments,
             "ledger_blocks": report.ledger_blocks, "snapshots": snapshots,
             "damaged_records": report.damaged_records, "damaged_ranges": report.damaged_ranges,
-            "damaged_places": report.damaged_places, "incomplete_snapshots": incomplete,
+            "damaged": named(report), "damaged_places": report.damaged_places, "incomplete_snapshots": incomplete,
         }));
         return;
     }
@@ -56,12 +56,20 @@ fn print(report: &VerifyReport, snapshots: u64, json: bool) {
     for (segment, from, to) in &report.damaged_ranges {
         say(format_args!("damaged: segment {segment:08x}, bytes {from} to {to}"));
     }
+    for name in named(report) {
+        say(format_args!("damaged: record {name}"));
+    }
     for place in &report.damaged_places {
         say(format_args!("damaged: {place}"));
     }
     for (source, seq) in &report.incomplete_snapshots {
         say(format_args!("incomplete: snapshot {seq} of source {source}"));
     }
+}
+
+/// Damaged records, each with its source.
+fn named(report: &VerifyReport) -> Vec<String> {
+    report.damaged_ids.iter().map(|(source, id)| format!("{id} of source {source}")).collect()
 }
 
 pub(super) fn store_failure(error: &StoreError) -> Failure {

@@ -63,7 +63,11 @@ fn note(shared: &crate::shared::Shared, report: &VerifyReport) {
         shared.events.record(&Event::DamageFound { what });
     }
     let now_s = clock::wall_s();
-    shared.verified().last_s = Some(now_s);
+    {
+        let mut verified = shared.verified();
+        verified.last_s = Some(now_s);
+        verified.first_damaged = report.damaged_ids.first().map(|(_, id)| *id);
+    }
     if let Some(Err(error)) = shared.state.as_ref().map(|state| state.put_verified(now_s)) {
         shared.events.record(&Event::Trouble { what: crate::report::chain(&error) });
     }
@@ -100,6 +104,8 @@ async fn answer(
     let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
     let incomplete = report.incomplete_snapshots.iter().filter(|(of, _)| source.is_none_or(|own| own == *of)).count();
     let place = first_place(report).unwrap_or_default();
+    let ids = report.damaged_ids.iter().filter(|(of, _)| source.is_none_or(|own| own == *of));
+    let damaged: Vec<u8> = ids.flat_map(|(_, id)| id.0).collect();
     let verified = Verified {
         bytes: report.bytes,
         records_well: report.records,
@@ -107,7 +113,7 @@ async fn answer(
         places_damaged: count(report.damaged_places.len() + report.damaged_ranges.len()),
         snapshots,
         snapshots_incomplete: count(incomplete),
-        damaged: Ids::default(),
+        damaged: Ids::new(&damaged).unwrap_or_default(),
         first_place: super::shorten(&place),
     };
     conversation.send(&verified, true).await

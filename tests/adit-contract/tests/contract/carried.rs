@@ -94,8 +94,9 @@ fn one_flipped_byte_on_the_disk_is_found() {
     bytes[middle] ^= 1;
     fs::write(&segment, &bytes).unwrap();
     lab_box.start();
-    let verify = source.adit(["verify"]);
+    let verify = source.adit(["verify", "--json"]);
     assert_eq!(verify.code, EXIT_DAMAGED, "stdout:\n{}\nstderr:\n{}", verify.stdout, verify.stderr);
+    assert_eq!(verify.json()["damaged"].as_array().map(Vec::len), Some(1), "{}", verify.stdout);
     let to = lab.path("restored");
     let restore = source.adit([
         "restore".as_ref(),
