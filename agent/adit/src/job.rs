@@ -120,6 +120,7 @@ pub fn run(state: &StateDir, net: &Net, job: &Job, meter: &Arc<Meter>) -> Result
         archive_dir: state.path().to_owned(),
         patience: job.patience,
         newest: State::newest(state.path()).map_err(|error| state_failure(&error))?.unwrap_or((0, Id::ZERO)),
+        period_s: job.plan.about.period_s,
         sent: Arc::clone(&sent),
     };
     let notes = Arc::clone(meter);

@@ -55,6 +55,8 @@ pub struct Sender {
     pub patience: Duration,
     /// The newest snapshot that this machine knows.
     pub newest: (u64, Id),
+    /// Seconds between scheduled runs, told to the box; 0 for a run by hand.
+    pub period_s: u64,
     /// Bytes on the sockets, shown as progress.
     pub sent: Arc<AtomicU64>,
 }
@@ -535,6 +537,9 @@ impl Task {
         }
         let ready = !self.commit_sent && !self.session.is_resending() && self.haves.is_empty();
         if let Some(commit) = self.commit.as_ref().filter(|_| ready) {
+            if let Some(frame) = self.session.period(self.sender.period_s)? {
+                send(conversation, &frame).await?;
+            }
             let frame = self.session.commit(&commit.record)?;
             send(conversation, &frame).await?;
             self.commit_sent = true;

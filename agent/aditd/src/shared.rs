@@ -15,7 +15,7 @@ use crate::verify_budget::Verified;
 use adit_health::Reporter;
 use adit_link::{Gate, Identity};
 use adit_proto::backup::CreditPool;
-use adit_wire::ids::{PublicKey, StoreId};
+use adit_wire::ids::{PublicKey, SourceId, StoreId};
 use adit_wire::refusal::Code;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     peers_seen: Mutex<Fingerprint>,
     links: Mutex<Links>,
     heard: Mutex<BTreeMap<PublicKey, u64>>,
+    periods: Mutex<BTreeMap<SourceId, u32>>,
     listening: Mutex<Option<std::net::SocketAddrV6>>,
 }
 
@@ -90,6 +91,7 @@ impl Shared {
         stop: CancellationToken,
     ) -> Self {
         let heard = state.as_ref().map(State::heard).unwrap_or_default();
+        let periods = state.as_ref().map(State::periods).unwrap_or_default();
         let verified = Verified::since(state.as_ref().and_then(State::verified_s));
         let mut number = [0u8; 8];
         // Without randomness the first report has number 0 again: a monitor asks once more than needed.
@@ -114,6 +116,7 @@ impl Shared {
             peers_seen: Mutex::default(),
             links: Mutex::default(),
             heard: Mutex::new(heard),
+            periods: Mutex::new(periods),
             listening: Mutex::default(),
         }
     }
@@ -247,6 +250,25 @@ impl Shared {
     /// When a key was last heard.
     pub(crate) fn heard_s(&self, key: &PublicKey) -> u64 {
         lock(&self.heard).get(key).copied().unwrap_or(0)
+    }
+
+    /// A source said how often it means to send, and committed.
+    pub(crate) fn note_period(&self, source: SourceId, period_s: u32) {
+        let periods = {
+            let mut periods = lock(&self.periods);
+            if periods.insert(source, period_s) == Some(period_s) {
+                return;
+            }
+            periods.clone()
+        };
+        if let Some(Err(error)) = self.state.as_ref().map(|state| state.put_periods(&periods)) {
+            self.events.record(&Event::Trouble { what: crate::report::chain(&error) });
+        }
+    }
+
+    /// How often each source means to send, seconds.
+    pub(crate) fn periods(&self) -> BTreeMap<SourceId, u32> {
+        lock(&self.periods).clone()
     }
 
     /// Stores when the peers were last heard.

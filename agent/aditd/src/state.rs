@@ -8,7 +8,7 @@ use crate::files::{self, FileError};
 use crate::peers::{PeerDir, hex, unhex};
 use crate::tokens::TokenDir;
 use adit_link::Identity;
-use adit_wire::ids::PublicKey;
+use adit_wire::ids::{PublicKey, SourceId};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -18,6 +18,7 @@ const IDENTITY: &str = "identity";
 const IDENTITY_HEAD: &str = "adit identity v1";
 const ADDRESS: &str = "address";
 const HEARD: &str = "heard";
+const PERIODS: &str = "periods";
 const VERIFIED: &str = "verified";
 const LISTENING: &str = "listening";
 const LOCK: &str = "lock";
@@ -204,6 +205,29 @@ impl State {
         files::apply(&files::replacing(&self.dir, HEARD, text.into_bytes()))
     }
 
+    /// How often each source said it means to send, seconds. Without this file a day is assumed.
+    #[must_use]
+    pub fn periods(&self) -> BTreeMap<SourceId, u32> {
+        let text = files::read(&self.dir.join(PERIODS), 1 << 20).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let lines = text.unwrap_or_default();
+        lines
+            .lines()
+            .filter_map(|line| {
+                let (source, seconds) = line.split_once(' ')?;
+                Some((unhex(source).and_then(|bytes| SourceId::from_slice(&bytes))?, seconds.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Stores how often each source means to send.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_periods(&self, periods: &BTreeMap<SourceId, u32>) -> Result<(), FileError> {
+        let text: String = periods.iter().map(|(source, seconds)| format!("{source} {seconds}\n")).collect();
+        files::apply(&files::replacing(&self.dir, PERIODS, text.into_bytes()))
+    }
+
     /// When the whole store was last read through, seconds since 1970.
     #[must_use]
     pub fn verified_s(&self) -> Option<u64> {
@@ -321,6 +345,9 @@ mod tests {
         let heard = BTreeMap::from([(PublicKey([3; 32]), 12)]);
         state.put_heard(&heard).expect("written");
         assert_eq!(state.heard(), heard);
+        let periods = BTreeMap::from([(SourceId([6; 16]), 3_600)]);
+        state.put_periods(&periods).expect("written");
+        assert_eq!(state.periods(), periods);
         assert_eq!(state.verified_s(), None);
         state.put_verified(99).expect("written");
         assert_eq!(state.verified_s(), Some(99));

@@ -139,6 +139,7 @@ async fn store_reading(shared: &Shared) -> Option<StoreReading> {
         (verified.last_s, verified.first_damaged.map(|id| id.to_string()))
     };
     let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    let periods = shared.periods();
     let reading = served
         .handle
         .call(move |store| {
@@ -151,7 +152,7 @@ async fn store_reading(shared: &Shared) -> Option<StoreReading> {
                     name: source.name.clone(),
                     received_s: store.newest(&source.id).map(|newest| newest.received_s),
                     snapshots: store.newest(&source.id).map_or(0, |newest| newest.seq),
-                    period_s: 0,
+                    period_s: periods.get(&source.id).copied().unwrap_or(0).into(),
                 })
                 .collect();
             StoreReading {

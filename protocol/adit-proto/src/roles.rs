@@ -109,6 +109,7 @@ pub const TABLE: &[Row] = &[
     Row::new(Service::Backup, 7, "HAVE", false, SOURCE),
     Row::new(Service::Backup, 9, "COMMIT", false, SOURCE),
     Row::new(Service::Backup, 12, "CERTIFY", true, SOURCE),
+    Row::new(Service::Backup, 14, "PERIOD", false, SOURCE),
     Row::new(Service::Read, 1, "PROVE", true, SOURCE | RECOVER),
     Row::new(Service::Read, 3, "LIST", true, SOURCE | RECOVER),
     Row::new(Service::Read, 5, "FETCH", true, SOURCE | RECOVER),

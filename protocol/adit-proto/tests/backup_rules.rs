@@ -160,6 +160,27 @@ fn acknowledgement_and_sync_have_deadlines() {
 }
 
 #[test]
+fn a_period_is_said_between_open_and_commit() {
+    let (mut source, mut receiver) = opened(16 << 20);
+    assert_eq!(source.period(0), Ok(None), "a run by hand says nothing");
+    let said = source.period(3_600).expect("its turn").expect("a schedule");
+    assert_eq!(receiver.period_s(), None);
+    assert_eq!(give(&mut receiver, &said), None);
+    assert_eq!(receiver.period_s(), Some(3_600));
+    let longest = source.period(u64::MAX).expect("its turn").expect("a schedule");
+    assert_eq!(give(&mut receiver, &longest), None);
+    assert_eq!(receiver.period_s(), Some(adit_wire::backup::PERIOD_S_MAX));
+    let commit = source.commit(&[3; 9]).expect("its turn");
+    give(&mut receiver, &commit);
+    assert!(source.period(3_600).is_err());
+    assert_eq!(refused_with(&mut receiver, said.kind, &said.body), Code::Protocol, "after COMMIT");
+    let mut early = BoxSession::new(SOURCE, &CreditPool::new(16 << 20)).expect("an empty pool");
+    assert_eq!(refused_with(&mut early, said.kind, &said.body), Code::Protocol, "before OPEN");
+    let (_, mut other) = opened(16 << 20);
+    assert_eq!(refused_with(&mut other, said.kind, &[0]), Code::Protocol, "no period at all");
+}
+
+#[test]
 fn a_commit_counts_its_records_and_has_three_rounds() {
     let (mut source, mut receiver) = opened(16 << 20);
     let rec = source.take_record(vec![0; 100]).expect("it may");

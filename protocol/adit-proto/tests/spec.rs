@@ -137,6 +137,7 @@ fn limits_are_the_documents() {
         ("SYNC_EVERY_S", u64::from(backup::SYNC_EVERY_S)),
         ("IDLE_MS", session::IDLE_MS),
         ("DAMAGED_IDS_MAX", adit_wire::admin::DAMAGED_IDS_MAX as u64),
+        ("PERIOD_S_MAX", u64::from(backup::PERIOD_S_MAX)),
         ("CREDIT_FLOOR_BYTES", u64::from(backup::CREDIT_FLOOR_BYTES)),
     ]
     .into();

@@ -26,6 +26,9 @@ pub const CREDIT_FLOOR_BYTES: u32 = 256 << 10;
 /// Rounds of MISSING before a commit is refused.
 pub const MISSING_ROUNDS_MAX: u8 = 3;
 
+/// Longest period of a schedule, seconds: 31 days. A source that was broken into can't silence the alarm for longer.
+pub const PERIOD_S_MAX: u32 = 31 * 86_400;
+
 /// Opens the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -179,3 +182,11 @@ message!(Certify<'a>, Backup, 12, 1, Refused, |m| m.certificate.len() <= 256);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {}
 message!(Certified, Backup, 13, 1, Skipped);
+
+/// How often this source means to send, said before COMMIT; nothing is answered. A run by hand says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Period {
+    /// Seconds between two scheduled runs.
+    pub period_s: u32,
+}
+message!(Period, Backup, 14, 1, Refused, |m| (1..=PERIOD_S_MAX).contains(&m.period_s));

@@ -61,7 +61,8 @@ pub fn message(data: &[u8]) {
         backup::Commit<'_>,
         backup::Committed<'_>,
         backup::Missing<'_>,
-        backup::Certify<'_>
+        backup::Certify<'_>,
+        backup::Period
     );
     decoded!(data, read::Prove, read::Proved, read::List, read::Listed<'_>, read::Fetch<'_>, read::Fetched<'_>);
     decoded!(data, recover::Recover, recover::Recovered<'_>, recover::Adopt<'_>, recover::Adopted<'_>);

@@ -302,6 +302,9 @@ impl Run<'_> {
                 let signature = self.caller.shared.identity.sign(PREFIX_RECEIPT, &receipt);
                 self.session.committed(&[&receipt[..], &signature.0].concat());
                 self.committed = true;
+                if let Some(period_s) = self.session.period_s() {
+                    self.caller.shared.note_period(self.source, period_s);
+                }
                 self.caller.tell(&Event::Committed { name: self.caller.name.clone(), seq });
                 self.caller.shared.health_changed();
             }

@@ -125,6 +125,11 @@ pub(crate) fn small_run(sealer: &mut Sealer<'_>, seq: u64, prev: Id, count: u64,
 
 /// Backs a small run up; answers what was sent and the receipt.
 pub(crate) async fn back_up(lab: &Lab, machine: &Machine, key: u8) -> (SmallRun, Vec<u8>) {
+    back_up_every(lab, machine, key, 0).await
+}
+
+/// The same by a schedule.
+pub(crate) async fn back_up_every(lab: &Lab, machine: &Machine, key: u8, period_s: u64) -> (SmallRun, Vec<u8>) {
     let link = machine.connect(lab).await;
     let (mut runner, welcome) = Runner::hello(&link, start(machine)).await.expect("welcome");
     let (seq, prev) = welcome.newest.map_or((1, Id::ZERO), |newest| (newest.seq + 1, newest.head));
@@ -132,6 +137,9 @@ pub(crate) async fn back_up(lab: &Lab, machine: &Machine, key: u8) -> (SmallRun,
     runner.open(&sealer, None).await.expect("opened");
     let run = small_run(&mut sealer, seq, prev, 5, 200_000);
     runner.records(&run.records).await.expect("sent");
+    if let Some(period) = runner.session.period(period_s).expect("its turn") {
+        runner.send(&period).await.expect("sent");
+    }
     let outcome = runner.commit(&run.snapshot).await.expect("answered");
     let Outcome::Committed(receipt) = outcome else { panic!("something is missing") };
     (run, receipt)

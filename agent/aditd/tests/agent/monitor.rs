@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Health over the link: polls, and an agent that joins a monitor, dials it and is polled over that connection.
 
-use crate::lab::{As, Lab, ask};
+use crate::lab::{As, Lab, Machine, ask};
 use adit_link::{About, Door, Gate, Identity, Incoming, Limits, Link, Listener};
 use adit_proto::pairing::{Answer, Channel, Maker, PairInput, Registry, TokenState};
 use adit_proto::token::{Address, Kind, Secret, Token};
 use adit_wire::frame::{FLAG_END, Message};
+use adit_wire::health::codes::{ComponentKind, Quantity};
 use adit_wire::health::{Full, Poll, Same};
 use adit_wire::ids::{Id, PublicKey, SourceId, StoreId};
 use adit_wire::pair::{Paired, Role};
@@ -27,6 +28,31 @@ async fn the_same_report_costs_a_few_bytes() {
     let (report, inventory) = poll_full(&link).await;
     let frame = ask(&link, &Poll { inventory, report }).await.expect("answered");
     assert_eq!(frame.message::<Same>().expect("the same").report, report);
+}
+
+/// The period in minutes that the box's report shows for its one source.
+async fn shown_period(lab: &Lab, monitor: &Machine) -> Option<i64> {
+    let frame = ask(&monitor.connect(lab).await, &Poll { inventory: 0, report: 0 }).await.expect("answered");
+    let full: Full<'_> = frame.message().expect("a report");
+    let report = adit_health::decode(full.inventory_bytes, full.snapshot).expect("readable");
+    let source = report.components.iter().find(|component| component.kind == ComponentKind::Source);
+    let readings = &source.expect("the source").readings;
+    readings.iter().find(|(quantity, _)| *quantity == Quantity::PeriodMinutes).expect("its period").1
+}
+
+#[tokio::test]
+async fn a_source_says_how_often_it_means_to_send() {
+    let mut lab = Lab::start(As::Box).await;
+    let monitor = lab.paired(Role::Monitor, "mon").await;
+    let web = lab.paired(Role::Source, "web1").await;
+    crate::backup::back_up(&lab, &web, 1).await;
+    assert_eq!(shown_period(&lab, &monitor).await, Some(0));
+    for (key, said_s, shown_min) in [(2, 3_600, 60), (3, u64::MAX, 31 * 24 * 60), (4, 7_200, 120), (5, 0, 120)] {
+        crate::backup::back_up_every(&lab, &web, key, said_s).await;
+        assert_eq!(shown_period(&lab, &monitor).await, Some(shown_min), "said {said_s} s");
+    }
+    lab.restart().await;
+    assert_eq!(shown_period(&lab, &monitor).await, Some(120), "it is kept");
 }
 
 /// A monitor, as far as an agent can tell.

@@ -10,7 +10,7 @@ use super::{ACK_EVERY_MS, IDLE_MS, Outgoing, SYNC_AT_BYTES, rec_bytes};
 use crate::encode;
 use adit_wire::backup::{
     ACK_EVERY_BYTES, Ack, Commit, Committed, Have, Having, Hello, METHOD_REC, MISSING_ROUNDS_MAX, Missing, Newest,
-    Open, Pending, REC_PREFIX_BYTES, SYNC_EVERY_S, Welcome,
+    Open, Pending, Period, REC_PREFIX_BYTES, SYNC_EVERY_S, Welcome,
 };
 use adit_wire::frame::{Kind, Message, MessageError};
 use adit_wire::ids::{Id, KeyId, SourceId, StoreId};
@@ -141,6 +141,7 @@ pub struct BoxSession {
     repeats: u32,
     haves: VecDeque<usize>,
     rounds: u8,
+    period_s: Option<u32>,
     last_arrival_ms: u64,
     unacked_since_ms: Option<u64>,
     unsynced_since_ms: Option<u64>,
@@ -177,6 +178,7 @@ impl BoxSession {
             repeats: 0,
             haves: VecDeque::new(),
             rounds: 0,
+            period_s: None,
             last_arrival_ms: 0,
             unacked_since_ms: None,
             unsynced_since_ms: None,
@@ -198,6 +200,10 @@ impl BoxSession {
             super::REC => self.on_rec(now_ms, body),
             Have::KIND => self.on_have(body),
             Commit::KIND => self.on_commit(body),
+            Period::KIND => match self.on_period(body) {
+                Ok(()) => return Ok(None),
+                Err(refusal) => Err(refusal),
+            },
             _ => Err(Refusal { code: Code::UnknownMethod, retry_after_s: 0, detail: "" }),
         };
         match action {
@@ -271,6 +277,12 @@ impl BoxSession {
         }
         self.haves.push_back(have.ids.count());
         Ok(BoxAction::Have(have.ids.iter().collect()))
+    }
+
+    fn on_period(&mut self, body: &[u8]) -> Result<(), Refusal> {
+        self.expect(Phase::Sending, "PERIOD follows OPEN and stops at COMMIT")?;
+        self.period_s = Some(Period::decode(body)?.period_s);
+        Ok(())
     }
 
     fn on_commit<'a>(&mut self, body: &'a [u8]) -> Result<BoxAction<'a>, Refusal> {
@@ -457,6 +469,12 @@ impl BoxSession {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// How often the source means to send, seconds; `None` when it didn't say. To be kept when its commit is promised.
+    #[must_use]
+    pub const fn period_s(&self) -> Option<u32> {
+        self.period_s
     }
 
     /// Bytes of the box's credit pool that this session holds.

@@ -10,8 +10,8 @@
 use super::{Outgoing, rec_bytes};
 use crate::encode;
 use adit_wire::backup::{
-    Ack, Commit, Committed, Have, Having, Hello, IDS_MAX, MISSING_ROUNDS_MAX, Missing, Newest, Open, Pending,
-    REC_PREFIX_BYTES, UNDURABLE_BYTES_MAX, Welcome,
+    Ack, Commit, Committed, Have, Having, Hello, IDS_MAX, MISSING_ROUNDS_MAX, Missing, Newest, Open, PERIOD_S_MAX,
+    Pending, Period, REC_PREFIX_BYTES, UNDURABLE_BYTES_MAX, Welcome,
 };
 use adit_wire::frame::{Kind, METHOD_REFUSED, Message, MessageError};
 use adit_wire::ids::{Id, KeyId, SourceId, StoreId};
@@ -427,6 +427,17 @@ impl SourceSession {
         self.haves.push_back(ids.len());
         let packed: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
         outgoing(&Have { ids: Ids::new(&packed).unwrap_or_default() })
+    }
+
+    /// Says how often this source means to send, before [`Self::commit`]. More than
+    /// [`PERIOD_S_MAX`](adit_wire::backup::PERIOD_S_MAX) is told as that; nothing is told of 0, which is a run by hand.
+    ///
+    /// # Errors
+    /// When it is not the turn for it.
+    pub fn period(&self, period_s: u64) -> Result<Option<Outgoing>, SourceError> {
+        self.expect(Phase::Sending)?;
+        let period_s = u32::try_from(period_s).unwrap_or(PERIOD_S_MAX).min(PERIOD_S_MAX);
+        if period_s == 0 { Ok(None) } else { outgoing(&Period { period_s }).map(Some) }
     }
 
     /// Asks for the promise, after every record was taken and sent.

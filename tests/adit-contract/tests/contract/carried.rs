@@ -85,7 +85,9 @@ fn one_flipped_byte_on_the_disk_is_found() {
     make_small(&data, 1_000, 6).unwrap();
     let source = lab.source("source");
     source.set_up(&lab_box, "web1", &[&public]);
-    source.backup(&[&data]);
+    source.adit(["backup".as_ref(), "--period".as_ref(), "90m".as_ref(), data.as_os_str()]).succeeded();
+    let periods = fs::read_to_string(lab_box.state.join("periods")).unwrap();
+    assert!(periods.ends_with(" 5400\n"), "the box was told the schedule: {periods}");
     source.adit(["verify"]).succeeded();
     lab_box.stop();
     let segment = largest_file(&lab_box.store.join("seg"));

@@ -5,7 +5,8 @@ mod schema;
 
 use adit_wire::admin::{Done, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verified, Verify, Verifying};
 use adit_wire::backup::{
-    Ack, Certified, Certify, Commit, Committed, Have, Having, Hello, IDS_MAX, Missing, Newest, Open, Pending, Welcome,
+    Ack, Certified, Certify, Commit, Committed, Have, Having, Hello, IDS_MAX, Missing, Newest, Open, PERIOD_S_MAX,
+    Pending, Period, Welcome,
 };
 use adit_wire::frame::{Kind, Message, MessageError, Trailing};
 use adit_wire::health::{Full, Poll, Same};
@@ -225,6 +226,8 @@ fn backup() -> Vec<Case> {
             "typical" Certify { source: SOURCE, recovery_key: KEY, certificate: filled(153) },
             "max" Certify { source: SourceId([0xff; 16]), recovery_key: LAST_KEY, certificate: filled(256) }),
         case!(Certified: "only" Certified {}),
+        case!(Period: "min" Period { period_s: 1 }, "typical" Period { period_s: 86_400 },
+            "max" Period { period_s: PERIOD_S_MAX }),
     ]
 }
 
