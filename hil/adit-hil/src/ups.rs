@@ -60,9 +60,9 @@ impl Condition {
         self.load_percent.min(100)
     }
 
-    /// Volts of a battery of 24 V; what drivers guess a charge from.
+    /// Volts of a battery of 24 V, on the scale from which NUT's Megatec drivers guess a charge.
     fn battery_v(&self) -> f64 {
-        20.8 + f64::from(self.charge()) * 0.066
+        20.8 + f64::from(self.charge()) * 0.052
     }
 
     fn input_v(&self) -> f64 {
@@ -284,7 +284,7 @@ mod tests {
         ups.plug(Protocol::Apc, &folder.path().join("apc")).unwrap();
         let (mut q1, mut smart) = (connect(&folder.path().join("q1")), connect(&folder.path().join("apc")));
         q1.write_all(b"Q1\r").unwrap();
-        assert_eq!(read(&mut q1, 47), "(230.0 230.0 230.0 012 50.0 27.4 25.0 00000000\r");
+        assert_eq!(read(&mut q1, 47), "(230.0 230.0 230.0 012 50.0 26.0 25.0 00000000\r");
         smart.write_all(b"Y").unwrap();
         assert_eq!(read(&mut smart, 4), "SM\r\n");
         ups.change(|c| (c.on_line, c.low, c.charge_percent) = (false, true, 5));

@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(answers, expected, "{bytes:?}");
         };
         check("Y\r\nQ", "SM\r\n08\r\n");
-        check("fPjBLOFC", "100.0\r\n012.0\r\n0030:\r\n27.40\r\n230.0\r\n230.0\r\n50.00\r\n025.0\r\n");
+        check("fPjBLOFC", "100.0\r\n012.0\r\n0030:\r\n26.00\r\n230.0\r\n230.0\r\n50.00\r\n025.0\r\n");
         check("?z", "NA\r\nNA\r\n");
         check("U", "OK\r\n");
         check("S", "OK\r\n");

@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(ask(&mut session, "LIST UPS"), "BEGIN LIST UPS\nUPS ups \"supply of the harness\"\nEND LIST UPS\n");
         assert_eq!(
             ask(&mut session, "LIST VAR ups"),
-            "BEGIN LIST VAR ups\nVAR ups battery.charge \"7\"\nVAR ups battery.runtime \"90\"\nVAR ups battery.voltage \"21.3\"\n\
+            "BEGIN LIST VAR ups\nVAR ups battery.charge \"7\"\nVAR ups battery.runtime \"90\"\nVAR ups battery.voltage \"21.2\"\n\
              VAR ups device.type \"ups\"\nVAR ups input.voltage \"0.0\"\nVAR ups ups.load \"100\"\nVAR ups ups.mfr \"ADIT\"\n\
              VAR ups ups.model \"HARNESS\"\nVAR ups ups.status \"OB LB\"\nEND LIST VAR ups\n"
         );
