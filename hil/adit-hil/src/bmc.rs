@@ -8,8 +8,8 @@
 mod controller;
 
 pub use controller::{
-    ChassisAction, Controller, EVENTS_MAX, Event, Kind, SEL_ENTRIES_MAX, SENSOR_NAME_BYTES_MAX, SENSORS_MAX, Sensor,
-    Thresholds,
+    ChassisAction, Controller, EVENTS_MAX, Event, SEL_ENTRIES_MAX, SENSOR_NAME_BYTES_MAX, SENSORS_MAX, Sensor,
+    SensorKind, Thresholds,
 };
 
 use crate::port::{Port, locked};

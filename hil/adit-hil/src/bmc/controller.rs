@@ -32,7 +32,7 @@ const THRESHOLD_EVENTS: [u8; 6] = [0, 2, 4, 7, 9, 11];
 
 /// What a sensor measures, and by that its unit and the step of its 8-bit reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SensorKind {
     /// Degrees Celsius, 0 to 255.
     Temperature,
     /// Revolutions a minute, 0 to 25500 in steps of 100.
@@ -58,7 +58,7 @@ pub struct Thresholds {
 #[derive(Debug, Clone)]
 pub struct Sensor {
     name: String,
-    kind: Kind,
+    kind: SensorKind,
     /// In steps; lower then upper.
     thresholds: [Option<u8>; 6],
     /// Value in steps; `None` is no reading.
@@ -137,7 +137,7 @@ pub struct Controller {
     events: VecDeque<Event>,
 }
 
-impl Kind {
+impl SensorKind {
     /// Sensor type, entity, base unit, multiplier and its power of ten.
     fn codes(self) -> (u8, u8, u8, u8, i8) {
         match self {
@@ -160,7 +160,7 @@ impl Kind {
 
 impl Sensor {
     /// A sensor that reads `value`; a power supply has the states `value as bits`, 1 being present.
-    pub fn new(name: &str, kind: Kind, value: f64, thresholds: Thresholds) -> Result<Self> {
+    pub fn new(name: &str, kind: SensorKind, value: f64, thresholds: Thresholds) -> Result<Self> {
         ensure!(
             (1..=SENSOR_NAME_BYTES_MAX).contains(&name.len()) && name.is_ascii(),
             "sensor name {name:?} is not 1 to {SENSOR_NAME_BYTES_MAX} ASCII letters"
@@ -184,7 +184,7 @@ impl Sensor {
     }
 
     fn discrete(&self) -> bool {
-        self.kind == Kind::PowerSupply
+        self.kind == SensorKind::PowerSupply
     }
 
     /// One bit per threshold that the reading is beyond.
@@ -236,15 +236,15 @@ impl Default for Controller {
         let fan = limits([Some(900.0), Some(600.0), Some(300.0)], [None; 3]);
         let volts = |v: f64| limits([None, Some(v * 0.9), None], [None, Some(v * 1.1), None]);
         let sensors = [
-            ("CPU Temp", Kind::Temperature, 41.0, temperature),
-            ("Board Temp", Kind::Temperature, 33.0, temperature),
-            ("FAN1", Kind::Fan, 3000.0, fan),
-            ("FAN2", Kind::Fan, 3100.0, fan),
-            ("12V", Kind::Voltage, 12.0, volts(12.0)),
-            ("3.3V", Kind::Voltage, 3.3, volts(3.3)),
-            ("Input Power", Kind::Power, 60.0, Thresholds::default()),
-            ("PSU1", Kind::PowerSupply, 1.0, Thresholds::default()),
-            ("PSU2", Kind::PowerSupply, 1.0, Thresholds::default()),
+            ("CPU Temp", SensorKind::Temperature, 41.0, temperature),
+            ("Board Temp", SensorKind::Temperature, 33.0, temperature),
+            ("FAN1", SensorKind::Fan, 3000.0, fan),
+            ("FAN2", SensorKind::Fan, 3100.0, fan),
+            ("12V", SensorKind::Voltage, 12.0, volts(12.0)),
+            ("3.3V", SensorKind::Voltage, 3.3, volts(3.3)),
+            ("Input Power", SensorKind::Power, 60.0, Thresholds::default()),
+            ("PSU1", SensorKind::PowerSupply, 1.0, Thresholds::default()),
+            ("PSU2", SensorKind::PowerSupply, 1.0, Thresholds::default()),
         ];
         let sensors =
             sensors.into_iter().filter_map(|(name, kind, value, limits)| Sensor::new(name, kind, value, limits).ok());
@@ -648,7 +648,7 @@ mod tests {
     #[test]
     fn the_record_of_a_sensor_is_ipmi_s() {
         let thresholds = Thresholds { lower: [None, Some(5.0), None], upper: [Some(80.0), Some(90.0), Some(95.0)] };
-        let record = Sensor::new("CPU Temp", Kind::Temperature, 41.0, thresholds).unwrap().record(1);
+        let record = Sensor::new("CPU Temp", SensorKind::Temperature, 41.0, thresholds).unwrap().record(1);
         #[rustfmt::skip]
         let expected = [
             1, 0, 0x51, 0x01, 51,                               // record 1, version, full, length
@@ -659,9 +659,9 @@ mod tests {
             0xc8, b'C', b'P', b'U', b' ', b'T', b'e', b'm', b'p',
         ];
         assert_eq!(record, expected);
-        let supply = Sensor::new("PSU1", Kind::PowerSupply, 1.0, Thresholds::default()).unwrap().record(3);
+        let supply = Sensor::new("PSU1", SensorKind::PowerSupply, 1.0, Thresholds::default()).unwrap().record(3);
         assert_eq!((supply[3], usize::from(supply[4]), supply.len()), (0x02, supply.len() - 5, 36));
-        let volts = Sensor::new("3.3V", Kind::Voltage, 3.3, Thresholds::default()).unwrap();
+        let volts = Sensor::new("3.3V", SensorKind::Voltage, 3.3, Thresholds::default()).unwrap();
         assert_eq!((volts.raw, volts.record(1)[5 + 24]), (Some(55), 0xe0), "55 times 6 times 10^-2");
     }
 
@@ -777,9 +777,11 @@ mod tests {
         }
         assert_eq!(ask(&mut controller, 0, 2, &[9]), [INVALID_FIELD]);
         assert!(controller.answer(&[1, 2], NOW).0.is_none());
-        assert!(Sensor::new("", Kind::Fan, 1.0, Thresholds::default()).is_err());
-        assert!(Sensor::new(&"x".repeat(SENSOR_NAME_BYTES_MAX + 1), Kind::Fan, 1.0, Thresholds::default()).is_err());
-        let sensor = |i: usize| Sensor::new(&i.to_string(), Kind::Fan, 1000.0, Thresholds::default()).unwrap();
+        assert!(Sensor::new("", SensorKind::Fan, 1.0, Thresholds::default()).is_err());
+        assert!(
+            Sensor::new(&"x".repeat(SENSOR_NAME_BYTES_MAX + 1), SensorKind::Fan, 1.0, Thresholds::default()).is_err()
+        );
+        let sensor = |i: usize| Sensor::new(&i.to_string(), SensorKind::Fan, 1000.0, Thresholds::default()).unwrap();
         assert!(Controller::new((0..SENSORS_MAX).map(sensor).collect()).is_ok());
         assert!(Controller::new((0..=SENSORS_MAX).map(sensor).collect()).is_err());
         assert!(Controller::new(vec![sensor(1), sensor(1)]).is_err());
