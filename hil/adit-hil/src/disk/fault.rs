@@ -2,7 +2,7 @@
 //! Faults of a disk while its machine runs. Everything goes through QEMU's monitor and is undone by it; only silent
 //! corruption changes the image itself. A flush never fails here: the reopen that heals a disk has to flush it.
 
-use super::{Disk, Kind, SECTOR_BYTES};
+use super::{Disk, Kind};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -11,8 +11,12 @@ use std::os::unix::fs::FileExt;
 
 /// Most sectors with an error of their own at one time; each is a rule that QEMU walks at every request.
 pub const BAD_SECTORS_MAX: u64 = 1024;
-/// Longest marker that is looked for in an image, in bytes.
+/// Shortest and longest marker that is looked for in an image, in bytes; a shorter one would be found by chance.
+pub const MARKER_BYTES_MIN: usize = 8;
+/// See [`MARKER_BYTES_MIN`].
 pub const MARKER_BYTES_MAX: usize = 4096;
+/// Most bytes that are corrupted at once.
+pub const CORRUPTED_BYTES_MAX: usize = 1 << 20;
 /// How much of an image is looked through at once, in bytes.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -241,7 +245,7 @@ fn rules(failures: &[Failure]) -> Result<Vec<Value>> {
 
 fn invert(file: &File, bytes: Range<u64>) -> Result<()> {
     let length = usize::try_from(bytes.end.checked_sub(bytes.start).context("range ends before it starts")?)?;
-    ensure!((1..=WINDOW_BYTES).contains(&length), "{length} bytes are not 1 to {WINDOW_BYTES}");
+    ensure!((1..=CORRUPTED_BYTES_MAX).contains(&length), "{length} bytes are not 1 to {CORRUPTED_BYTES_MAX}");
     let mut content = vec![0; length];
     file.read_exact_at(&mut content, bytes.start).context("read what is to be corrupted")?;
     content.iter_mut().for_each(|byte| *byte = !*byte);
@@ -251,8 +255,8 @@ fn invert(file: &File, bytes: Range<u64>) -> Result<()> {
 /// Where `marker` stands first in `file`.
 fn find(file: &File, marker: &[u8]) -> Result<Option<u64>> {
     ensure!(
-        (usize::try_from(SECTOR_BYTES)? / 64..=MARKER_BYTES_MAX).contains(&marker.len()),
-        "a marker has 8 to {MARKER_BYTES_MAX} bytes"
+        (MARKER_BYTES_MIN..=MARKER_BYTES_MAX).contains(&marker.len()),
+        "a marker has {MARKER_BYTES_MIN} to {MARKER_BYTES_MAX} bytes"
     );
     let mut window = vec![0; WINDOW_BYTES + marker.len()];
     let mut start = 0;
@@ -321,5 +325,7 @@ mod tests {
         assert!(find(&file, b"short").is_err());
         assert!(find(&file, &[7; MARKER_BYTES_MAX + 1]).is_err());
         assert!(invert(&file, 5..5).is_err());
+        assert!(invert(&file, 0..CORRUPTED_BYTES_MAX as u64).is_ok());
+        assert!(invert(&file, 0..CORRUPTED_BYTES_MAX as u64 + 1).is_err());
     }
 }

@@ -90,10 +90,10 @@ impl Log {
     /// whole.
     pub fn open(path: &Path, end: End) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        Self::read(file, end).with_context(|| format!("read write log {}", path.display()))
+        Self::read(file, end, ENTRIES_MAX).with_context(|| format!("read write log {}", path.display()))
     }
 
-    fn read(file: File, end: End) -> Result<Self> {
+    fn read(file: File, end: End, entries_max: usize) -> Result<Self> {
         let length = file.metadata().context("ask for its length")?.len();
         let mut head = [0; 28];
         ensure!(length >= 28, "{length} bytes hold no superblock");
@@ -116,7 +116,7 @@ impl Log {
             let must = end == End::Closed && u64::try_from(index)? < promised;
             match entry(&file, offset, length, u64::from(sector_bytes)) {
                 Ok(Some((entry, next))) => {
-                    ensure!(index < ENTRIES_MAX, "more than {ENTRIES_MAX} entries");
+                    ensure!(index < entries_max, "more than {entries_max} entries");
                     entries.push(entry);
                     offset = next;
                 }
@@ -309,6 +309,15 @@ mod tests {
         log[512 * 4..512 * 5].fill(0);
         assert_eq!(open(&log, End::Cut).unwrap().entries().len(), 1);
         assert!(format!("{:#}", open(&log, End::Closed).unwrap_err()).contains("entry 1 of 2 is missing"));
+    }
+
+    #[test]
+    fn entries_have_a_limit() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes(&sample(), 5)).unwrap();
+        let read = |entries_max| Log::read(file.try_clone().unwrap(), End::Closed, entries_max);
+        assert!(read(5).is_ok());
+        assert_eq!(read(4).unwrap_err().to_string(), "more than 4 entries");
     }
 
     #[test]

@@ -10,14 +10,14 @@
 
 use super::log::Log;
 use super::overlay::{CLUSTER_BYTES, Overlay};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Most states that one plan may enumerate.
+/// Most states that one plan may come to: its moments, times what it asks for at each.
 pub const STATES_MAX: usize = 4 << 20;
 /// Most sectors that all entries of a log may touch together; 8 bytes of memory each.
 pub const TOUCHES_MAX: usize = 1 << 26;
@@ -262,6 +262,9 @@ impl Replay {
     pub fn states(&self, plan: &Plan) -> Result<States> {
         let mut random = Random(plan.seed);
         let points = self.points(plan, &mut random)?;
+        let each = plan.lost.saturating_add(plan.torn).saturating_add(1);
+        let most = each.saturating_mul(points.len());
+        ensure!(most <= STATES_MAX, "{most} states are more than {STATES_MAX}: look at fewer moments");
         let mut walk = Walk {
             replay: self,
             plan,
@@ -275,7 +278,7 @@ impl Replay {
         walk.states.counts.points = points.len();
         for entries in 0..=self.steps.len() {
             if points.contains(&entries) {
-                walk.look(entries)?;
+                walk.look(entries);
             }
             if entries < self.steps.len() {
                 walk.apply(entries);
@@ -426,25 +429,21 @@ impl Walk<'_> {
         }
     }
 
-    fn look(&mut self, entries: usize) -> Result<()> {
+    fn look(&mut self, entries: usize) {
         let hash = self.full.hash;
-        self.add(State { entries, lost: Vec::new(), torn: None, hash: bytes_of(hash) })?;
-        self.look_lost(entries)?;
-        self.look_torn(entries)
+        self.add(State { entries, lost: Vec::new(), torn: None, hash: bytes_of(hash) });
+        self.look_lost(entries);
+        self.look_torn(entries);
     }
 
-    fn add(&mut self, state: State) -> Result<()> {
+    fn add(&mut self, state: State) {
         self.states.counts.states += 1;
-        if self.states.counts.states > STATES_MAX {
-            bail!("more than {STATES_MAX} states: look at fewer moments");
-        }
         if self.seen.insert(state.hash) {
             self.states.distinct.push(state);
         }
-        Ok(())
     }
 
-    fn look_lost(&mut self, entries: usize) -> Result<()> {
+    fn look_lost(&mut self, entries: usize) {
         let forced = |entry: &usize| self.replay.log.entries().get(*entry).is_some_and(super::log::Entry::forced);
         let losable: Vec<usize> = self.unflushed.iter().copied().filter(|entry| !forced(entry)).collect();
         for subset in subsets(losable.len(), self.plan.lost, Whole::Counts, &mut self.random) {
@@ -454,14 +453,13 @@ impl Walk<'_> {
                 self.replay.step(*entry).iter().for_each(|item| image.put(*item));
             }
             let hash = image.finish();
-            self.add(State { entries, lost, torn: None, hash })?;
+            self.add(State { entries, lost, torn: None, hash });
         }
-        Ok(())
     }
 
-    fn look_torn(&mut self, entries: usize) -> Result<()> {
+    fn look_torn(&mut self, entries: usize) {
         if self.unflushed.is_empty() || self.plan.torn == 0 {
-            return Ok(());
+            return;
         }
         let choice = match self.plan.points {
             Points::EveryFlush => self.random.below(self.unflushed.len()),
@@ -484,9 +482,8 @@ impl Walk<'_> {
             }
             let hash = image.finish();
             let missing = places.iter().filter_map(|place| self.replay.sectors.get(*place as usize).copied()).collect();
-            self.add(State { entries, lost: Vec::new(), torn: Some(Torn { entry: victim, missing }), hash })?;
+            self.add(State { entries, lost: Vec::new(), torn: Some(Torn { entry: victim, missing }), hash });
         }
-        Ok(())
     }
 }
 
@@ -773,6 +770,27 @@ mod tests {
         let error = |requests: &[Request]| replay(folder.path(), &[], 1 << 16, requests).unwrap_err().to_string();
         assert!(error(&[Request::flush()]).contains("nothing was tested"));
         assert!(error(&[Request::write(127, &[1; 2 * SECTOR])]).contains("entry 0 ends at sector 129 of 128"));
+    }
+
+    #[test]
+    fn plans_and_logs_have_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = replay(folder.path(), &[], 1 << 16, &[Request::write(1, &[1; SECTOR])]).unwrap();
+        assert!(one.states(&plan(Points::EveryFlush, STATES_MAX - 1, 0)).is_ok());
+        for (lost, torn) in [(STATES_MAX, 0), (0, STATES_MAX), (usize::MAX, usize::MAX)] {
+            assert!(
+                one.states(&plan(Points::EveryFlush, lost, torn)).unwrap_err().to_string().contains("fewer moments")
+            );
+        }
+        // The log says it in one entry, and its data is a hole.
+        let count = TOUCHES_MAX as u64 + 1;
+        let head = Request { sector: 0, count, flags: 0, data: vec![] };
+        std::fs::write(folder.path().join("log"), bytes(&[head], 1)).unwrap();
+        let file = File::options().write(true).open(folder.path().join("log")).unwrap();
+        file.set_len((count + 2) * SECTOR as u64).unwrap();
+        let log = Log::open(&folder.path().join("log"), End::Closed).unwrap();
+        let error = Replay::new(&folder.path().join("base"), 1 << 40, log).unwrap_err().to_string();
+        assert!(error.contains("touches more than"), "{error}");
     }
 
     #[test]
