@@ -57,6 +57,7 @@ pub struct Module {
 /// The modules of one kernel: the folder `lib/modules/VERSION` of its package.
 #[derive(Debug)]
 pub struct Modules {
+    folder: PathBuf,
     files: BTreeMap<String, PathBuf>,
     builtin: BTreeSet<String>,
 }
@@ -80,8 +81,15 @@ impl Modules {
         }
         let path = folder.join("modules.builtin");
         let list = std::fs::read_to_string(&path).map_err(|source| ModuleError::Read { path, source })?;
-        let builtin = list.lines().filter_map(|line| module_name(Path::new(line))).collect();
-        Ok(Self { files, builtin })
+        let mut builtin: BTreeSet<String> = list.lines().filter_map(|line| module_name(Path::new(line))).collect();
+        // What a built-in module answers to as well: `sha256_generic.alias=sha256`. Older packages lack the list.
+        if let Ok(info) = std::fs::read(folder.join("modules.builtin.modinfo")) {
+            let info = String::from_utf8_lossy(&info).into_owned();
+            let aliases =
+                info.split('\0').filter_map(|field| field.split_once(".alias=").map(|(_, alias)| plain(alias)));
+            builtin.extend(aliases);
+        }
+        Ok(Self { folder: folder.to_owned(), files, builtin })
     }
 
     /// The wanted modules and all they need, each after what it needs. Built-in ones are left out. A soft dependency that
@@ -95,11 +103,13 @@ impl Modules {
         Ok(order.list)
     }
 
-    /// Modules that carry an alias word for word. Where several do and one is the portable form, the others are left out:
-    /// they are for instructions that an emulated processor may lack.
+    /// Modules that carry an alias word for word. Only ciphers and checksums are asked for by such a name, so only where they
+    /// lie is looked; that is a fiftieth of all bytes. Where several carry it and one is the portable form, the others are
+    /// left out: they are for instructions that an emulated processor may lack.
     fn aliases(&self) -> Result<BTreeMap<String, Vec<String>>, ModuleError> {
         let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, path) in &self.files {
+        let places = ["arch", "crypto", "lib"].map(|place| self.folder.join("kernel").join(place));
+        for (name, path) in self.files.iter().filter(|(_, path)| places.iter().any(|place| path.starts_with(place))) {
             let image = read_module(path)?;
             for alias in fields(&info(path, &image)?, "alias") {
                 // Patterns are for devices; a soft dependency is a plain word.
@@ -258,6 +268,8 @@ mod tests {
 
     fn kernel(modules: &[(&str, &str)], builtin: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
+        let info = "sha256_generic.alias=crypto-sha256\0sha256_generic.license=GPL\0";
+        std::fs::write(folder.path().join("modules.builtin.modinfo"), info).unwrap();
         for (file, info) in modules {
             let path = folder.path().join("kernel").join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -282,13 +294,14 @@ mod tests {
     fn each_module_comes_after_what_it_needs_and_once() {
         let folder = kernel(
             &[
-                ("fs/ext4.ko", "softdep=pre: crypto-crc32c\0depends=jbd2,mbcache\0name=ext4\0"),
+                ("fs/ext4.ko", "softdep=pre: crypto-crc32c crypto-sha256\0depends=jbd2,mbcache\0name=ext4\0"),
                 ("fs/jbd2.ko.xz", "depends=\0"),
                 ("fs/mbcache.ko", "name=mbcache\0"),
                 ("md/md-mod.ko", "depends=\0softdep=post: late nothing\0"),
                 ("md/raid1.ko", "depends=md-mod\0alias=md-level-1\0"),
                 ("md/late.ko", "softdep=pre: raid1\0"),
                 ("crypto/crc32c-intel.ko", "alias=crypto-crc32c\0alias=cpu:type:x86,ven*\0"),
+                ("crypto/sha256-ssse3.ko", "alias=crypto-sha256\0"),
                 ("crypto/crc32c_generic.ko", "alias=crypto-crc32c\0"),
             ],
             "kernel/drivers/base/virtio-mem.ko\n",
