@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb hil-guest clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil-guest clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-peers: ## fetch restic and borg for bench, into target/peers
 
 bench-rustic: ## build rustic for bench, into target/peers (takes long)
 	@$(PARTS) rustic
+
+deny: ## licences, banned crates and sources of all dependencies (installs cargo-deny into target/tools: takes long)
+	@$(PARTS) deny
 
 deb: ## the Debian package with static binaries and systemd units, into target/deb
 	@$(PARTS) deb

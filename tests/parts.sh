@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/target/tools/bin:$PATH"
 nextest_version=0.9.143
+deny_version=0.20.2
 netns_only='test(/(^|::)netns_/)'
 
 say() { printf '\n== %s\n' "$*"; }
@@ -83,6 +84,12 @@ part_deb() { bash images/packages/build-deb.sh; }
 part_hil-guest() {
     need dpkg-deb dpkg apt-get apt
     cargo run --quiet --package adit-hil --bin hil-guest
+}
+
+# Advisories need a database from the network, so they are looked at by hand: cargo deny check advisories.
+part_deny() {
+    cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root target/tools --version "$deny_version" cargo-deny
+    cargo deny --locked --all-features check licenses bans sources
 }
 
 part_fuzz() {
