@@ -17,14 +17,19 @@ use std::sync::Arc;
 const COMMITS_PER_DAY_MAX: usize = 200;
 /// Snapshots of one source.
 const SNAPSHOTS_MAX: usize = 4_096;
+/// Nodes that one commit reads to see whether all below them is here: only those that damage made incomplete. Others wait
+/// meanwhile; what was found whole is remembered, so the next commit goes on from there.
+pub const COMMIT_WALK_NODES_MAX: u32 = 65_536;
 const DAY_S: u64 = 86_400;
 
 /// What a walk over incomplete nodes found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Missing {
     ids: Vec<Id>,
     more: bool,
     visited: Bitmap,
+    /// Nodes that may still be read.
+    left: u32,
 }
 
 impl Missing {
@@ -64,6 +69,9 @@ impl Store {
         let missing = self.missing(&source_id, &record, &snapshot, now)?;
         if !missing.ids.is_empty() {
             return Ok(Commit::Missing { ids: missing.ids, more: missing.more });
+        }
+        if missing.more {
+            return Err(CommitError::WalkTooLong);
         }
         self.keep_snapshot(source, &source_id, &record, now)?;
         self.sync(now)?;
@@ -142,7 +150,8 @@ impl Store {
         snapshot: &Snapshot,
         now: Moment,
     ) -> Result<Missing, CommitError> {
-        let mut missing = Missing::default();
+        let mut missing =
+            Missing { ids: Vec::new(), more: false, visited: Bitmap::default(), left: COMMIT_WALK_NODES_MAX };
         for (id, class) in [(snapshot.root, record::Class::Node), (snapshot.info, record::Class::Data)] {
             let number = self.number_of(source_id, &id)?;
             let Some(number) = number else {
@@ -179,6 +188,11 @@ impl Store {
         if missing.visited.get(number) || missing.more {
             return Ok(false);
         }
+        let Some(left) = missing.left.checked_sub(1) else {
+            missing.more = true;
+            return Ok(false);
+        };
+        missing.left = left;
         missing.visited.set(number);
         let loc = self.index.loc(&*self.disk, number).map_err(|_| self.index_damaged())?;
         let bytes = match self.read_loc(&loc, id) {

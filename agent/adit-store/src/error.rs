@@ -305,6 +305,9 @@ pub enum CommitError {
     /// Root or info is of another class, or not below the snapshot.
     #[error("{0} is referenced as what it is not")]
     ChildClass(Id),
+    /// Damage left more to check than one commit may read; the next one goes on from there.
+    #[error("more must be checked after damage than one commit may read; commit again")]
+    WalkTooLong,
     /// Too many commits in a day or snapshots in all.
     #[error("too many snapshots")]
     TooMany,
@@ -324,7 +327,7 @@ impl CommitError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Ended | Self::TooMany => Code::Busy,
+            Self::Ended | Self::TooMany | Self::WalkTooLong => Code::Busy,
             Self::Record(_) | Self::Body(_) | Self::Foreign | Self::ChildClass(_) => Code::Protocol,
             Self::Epoch { given, known } => {
                 if *given < *known {

@@ -22,9 +22,11 @@ mod superblock;
 mod types;
 mod verify;
 
+pub use commit::COMMIT_WALK_NODES_MAX;
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
 pub use read::FetchPlan;
+pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{
     Access, Appended, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId, SnapshotEntry,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// A session with more repeats than this, and more than one in a hundred, is ended.
 const REPEATS_MAX: u64 = 10_000;
 /// Ids that a session may ask for beyond twice the records it may know of.
-const HAVE_FLOOR: u64 = 65_536;
+pub const HAVE_IDS_FLOOR: u64 = 65_536;
 
 /// All sessions of this process.
 #[derive(Debug, Default)]
@@ -451,7 +451,7 @@ impl Store {
         let running = self.sessions.running.get_mut(&session).ok_or(ReadError::Ended)?;
         let closure = running.closure.as_ref().ok_or(ReadError::Ended)?;
         running.asked += ids.len() as u64;
-        if running.asked > HAVE_FLOOR + 2 * (closure.count() + running.taken) {
+        if running.asked > HAVE_IDS_FLOOR + 2 * (closure.count() + running.taken) {
             return Err(ReadError::AskedTooOften);
         }
         ids.iter()

@@ -5,5 +5,6 @@ mod behaviour;
 mod crash;
 mod faults;
 mod golden;
+mod limits;
 mod model;
 mod support;
