@@ -46,10 +46,10 @@ impl Processes {
             thread::spawn(move || drop(input.write_all(&stdin)));
         }
         let outputs = [child.stdout.take().map(collect), child.stderr.take().map(collect)];
-        let mut end = self.wait(child.id(), until);
+        let mut end = self.wait(child.id(), until)?;
         if end == End::Running {
             signal(-i64::from(child.id()), Signal::SIGKILL as i32)?;
-            self.wait(child.id(), Instant::now() + OUTPUT_GRACE);
+            self.wait(child.id(), Instant::now() + OUTPUT_GRACE)?;
             end = End::Deadline;
         }
         let until = Instant::now() + OUTPUT_GRACE;
@@ -65,16 +65,19 @@ impl Processes {
         Ok(self.start(&mut command)?.id())
     }
 
-    /// The end of a started process, or [`End::Running`] when the time is over.
-    pub(crate) fn wait(&self, process: u32, until: Instant) -> End {
+    /// The end of a started process, or [`End::Running`] when the time is over. An error for any other process.
+    pub(crate) fn wait(&self, process: u32, until: Instant) -> io::Result<End> {
         let mut known = self.lock();
         loop {
             if let Some((_, end)) = known.ended.iter().find(|(ended, _)| *ended == process) {
-                return *end;
+                return Ok(*end);
+            }
+            if !known.running.contains(&process) {
+                return Err(Errno::ESRCH.into());
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return End::Running;
+                return Ok(End::Running);
             }
             known = self.changed.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -236,10 +239,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log").to_str().unwrap().to_owned();
         let staying = processes.spawn(&shell("echo here; exec sleep 1000"), &log).unwrap();
-        assert_eq!(processes.wait(staying, Instant::now()), End::Running);
+        assert_eq!(processes.wait(staying, Instant::now()).unwrap(), End::Running);
         signal(staying.into(), 15).unwrap();
-        assert_eq!(processes.wait(staying, Instant::now() + minute), End::Signal(15));
-        assert_eq!(processes.wait(staying, Instant::now()), End::Signal(15), "an end is remembered");
+        assert_eq!(processes.wait(staying, Instant::now() + minute).unwrap(), End::Signal(15));
+        assert_eq!(processes.wait(staying, Instant::now()).unwrap(), End::Signal(15), "an end is remembered");
+
+        let stranger = processes.wait(std::process::id(), Instant::now() + minute).unwrap_err();
+        assert_eq!(stranger.raw_os_error(), Some(Errno::ESRCH as i32));
 
         for _ in 0..ENDS_MAX {
             processes.run(&Program::new(&["/bin/true"]), Vec::new(), minute).unwrap();

@@ -121,7 +121,8 @@ impl Server {
                 done(processes::signal(process.into(), signal), fail(format!("signal {process}")))
             }
             Ask::Wait { process, deadline_ms } => {
-                Ok(Answer::Ended(self.processes.wait(process, Instant::now() + milliseconds(deadline_ms))))
+                let end = self.processes.wait(process, Instant::now() + milliseconds(deadline_ms));
+                end.map(Answer::Ended).map_err(fail(format!("wait for {process}")))
             }
             Ask::WriteFile { path, permissions, append, bytes } => {
                 done(files::write(&path, permissions, append, &bytes), fail(format!("write {path}")))
@@ -171,5 +172,37 @@ fn find_disk(serial: &str, deadline: Duration) -> Result<Answer, Failure> {
             return Err(Failure { doing: format!("find disk {serial}"), why: "no such disk".to_owned(), errno: None });
         }
         thread::sleep(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn answers_overtake_each_other_until_all_places_are_taken() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut ours = File::from(OwnedFd::from(ours));
+        let mut theirs = File::from(OwnedFd::from(theirs));
+        let processes = Arc::new(Processes::default());
+        let server = Arc::new(Server { processes: Arc::clone(&processes), power: Arc::new(Power::new(processes)) });
+        let writer = theirs.try_clone().unwrap();
+        let served = thread::spawn(move || connection(&server, &mut theirs, writer));
+        let places = u32::try_from(REQUESTS_MAX).unwrap();
+        for (slow, expected) in [(places - 1, "first"), (places, "later")] {
+            for id in 0..=slow {
+                let missing = Ask::Disk { serial: "no such disk".to_owned(), deadline_ms: 1500 };
+                let ask = if id == slow { Ask::Vitals } else { missing };
+                frame::send(&mut ours, &Request { id, ask }).unwrap();
+            }
+            let answered: Vec<Reply> = (0..=slow).map(|_| frame::receive(&mut ours).unwrap()).collect();
+            let place = if answered[0].id == slow { "first" } else { "later" };
+            assert_eq!(place, expected, "{slow} slow requests before a quick one");
+            assert!(answered.iter().all(|reply| reply.answer.is_ok() == (reply.id == slow)));
+        }
+        drop(ours);
+        assert!(matches!(served.join().unwrap(), FrameError::Closed));
     }
 }

@@ -292,13 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_lead_elsewhere_and_double_entries_are_refused() {
+    fn what_does_not_belong_into_an_archive_is_refused() {
         let mut archive = small();
         for path in ["", "/init", "a//b", "../x", "a/./b", "dev/", TRAILER] {
             assert!(matches!(archive.directory(path), Err(CpioError::Path(_))), "{path}");
         }
         assert!(matches!(archive.file("init", 0o755, Vec::new()), Err(CpioError::Twice(_))));
         assert!(matches!(archive.directory("init/below"), Err(CpioError::Twice(_))));
+        let huge = vec![0; usize::try_from(FILE_BYTES_MAX).unwrap() + 1];
+        assert!(matches!(archive.file("huge", 0o644, huge), Err(CpioError::TooLarge { .. })));
         assert!(archive.directory(&"x".repeat(PATH_BYTES_MAX)).is_ok());
         assert!(matches!(archive.directory(&"x".repeat(PATH_BYTES_MAX + 1)), Err(CpioError::Path(_))));
     }
