@@ -10,6 +10,7 @@ mod sealer;
 
 pub use body::{Padding, padme};
 pub use opener::{OpenError, Opener, SnapshotError, check_snapshot};
+pub(crate) use sealer::Pressed;
 pub use sealer::{LEVEL_DEFAULT, SealError, Sealer};
 
 use crate::keys::{IdKey, SourceKeys};

@@ -17,8 +17,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 
-/// Bytes of the reading buffer: several chunks, so that what is moved to its front stays a small part.
-const BUFFER_BYTES: usize = 4 << 20;
+/// Bytes of the reading buffer: two of the longest chunks, so that no byte is moved to its front more than once or twice.
+const BUFFER_BYTES: usize = 2 << 20;
 /// How often a file that changes while it is read is read in all.
 const ATTEMPTS: u32 = 3;
 /// Larger files are read once only.

@@ -2,12 +2,14 @@
 //! From content to records in sending order: drop what is known, gather batches, sort them, number them, seal them on
 //! several threads, hand them on in the order of their numbers.
 //!
-//! Bounded by bytes: one batch being gathered, and a budget for what is being sealed or waits for the sink.
+//! Content is compressed while its batch is still being gathered: a batch takes memory for its compressed bytes only, and
+//! the threads have work all the time. Bounded by bytes: what is not compressed yet, one batch, and a budget for what is
+//! being sealed or waits for the sink.
 
 use super::{Level, RunError, Sink, SinkClosed};
 use crate::keys::IdKey;
 use crate::node::Encoded;
-use crate::seal::{Content, Kind, LEVEL_DEFAULT, SealError, Sealer, content_id};
+use crate::seal::{Content, Kind, LEVEL_DEFAULT, Pressed, SealError, Sealer, content_id};
 use crate::state::short;
 use crate::tree::Place;
 use adit_wire::ids::Id;
@@ -15,15 +17,17 @@ use adit_wire::record::Class;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Records of one batch, sorted by height and id before they leave: the box learns no order inside it.
 const BATCH_RECORDS: usize = 64;
 /// Plaintext of one batch, bytes.
 const BATCH_BYTES: usize = 16 << 20;
-/// Plaintext between the batch and the sink, bytes.
-const FLIGHT_BYTES: usize = 12 << 20;
+/// Plaintext that is not compressed yet, bytes.
+const PLAIN_BYTES: usize = 2 << 20;
+/// What is between the batch and the sink, bytes as stored.
+const FLIGHT_BYTES: usize = 4 << 20;
 /// Records under one key: far below what a counter of 32 bits can tell apart.
 const COUNTER_MAX: u32 = 1 << 31;
 /// Levels that [`Level::Auto`] walks through.
@@ -39,17 +43,25 @@ struct Item {
     height: u8,
     node_refs: Vec<Id>,
     data_refs: Vec<Id>,
-    plain: Vec<u8>,
+    body: Mutex<Body>,
 }
 
-struct Job {
-    item: Item,
-    counter: u32,
+/// The content of an item. Whoever seals it takes it; whoever was to compress it before finds nothing then.
+#[derive(Debug)]
+enum Body {
+    Plain(Vec<u8>),
+    Pressed(Result<Pressed, SealError>),
+    Taken,
+}
+
+enum Job {
+    Press(Arc<Item>),
+    Seal { item: Arc<Item>, counter: u32, held_bytes: usize },
 }
 
 struct Sealed {
     counter: u32,
-    plain_bytes: usize,
+    held_bytes: usize,
     record: Result<Vec<u8>, SealError>,
 }
 
@@ -65,6 +77,7 @@ pub(super) struct Flight {
 #[derive(Debug, Default)]
 struct FlightState {
     bytes: usize,
+    plain_bytes: usize,
     failed: Option<RunError>,
     closed: bool,
 }
@@ -87,21 +100,21 @@ impl Flight {
         }
     }
 
-    /// Waits until there is room. Something larger than the whole budget goes alone.
-    fn acquire(&self, bytes: usize) -> Result<(), RunError> {
+    /// Waits until there is room for what `held` counts. Something larger than the whole budget goes alone.
+    fn acquire(&self, bytes: usize, budget: usize, held: fn(&mut FlightState) -> &mut usize) -> Result<(), RunError> {
         let mut state = lock(self);
-        while !state.closed && state.bytes > 0 && state.bytes + bytes > FLIGHT_BYTES {
+        while !state.closed && *held(&mut state) > 0 && *held(&mut state) + bytes > budget {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
             return Err(state.failed.take().unwrap_or(RunError::Sink(SinkClosed)));
         }
-        state.bytes += bytes;
+        *held(&mut state) += bytes;
         Ok(())
     }
 
-    fn release(&self, bytes: usize) {
-        lock(self).bytes -= bytes;
+    fn release(&self, bytes: usize, held: fn(&mut FlightState) -> &mut usize) {
+        *held(&mut lock(self)) -= bytes;
         self.changed.notify_all();
     }
 
@@ -165,20 +178,41 @@ pub(super) struct SealerEnds {
 
 /// A sealing thread's life.
 pub(super) fn seal_all(ends: &SealerEnds, flight: &Flight, mut sealer: Sealer) {
-    for Job { item, counter } in &ends.work {
-        let content = Content {
-            kind: item.kind,
-            height: item.height,
-            node_refs: &item.node_refs,
-            data_refs: &item.data_refs,
-            plain: &item.plain,
-        };
-        let record = sealer.seal(&content, item.id, counter, flight.level.load(Ordering::Relaxed));
-        let sealed = Sealed { counter, plain_bytes: item.plain.len(), record };
-        if ends.sealed.send(sealed).is_err() {
-            return;
+    for job in &ends.work {
+        match job {
+            Job::Press(item) => {
+                let mut body = item.body();
+                if let Body::Plain(plain) = &mut *body {
+                    let plain = std::mem::take(plain);
+                    *body = Body::Pressed(press(&mut sealer, plain, flight));
+                }
+            }
+            Job::Seal { item, counter, held_bytes } => {
+                let record = seal(&mut sealer, &item, counter, flight);
+                if ends.sealed.send(Sealed { counter, held_bytes, record }).is_err() {
+                    return;
+                }
+            }
         }
     }
+}
+
+fn press(sealer: &mut Sealer, plain: Vec<u8>, flight: &Flight) -> Result<Pressed, SealError> {
+    let plain_bytes = plain.len();
+    let pressed = sealer.press(plain, flight.level.load(Ordering::Relaxed));
+    flight.release(plain_bytes, |state| &mut state.plain_bytes);
+    pressed
+}
+
+fn seal(sealer: &mut Sealer, item: &Item, counter: u32, flight: &Flight) -> Result<Vec<u8>, SealError> {
+    let pressed = match std::mem::replace(&mut *item.body(), Body::Taken) {
+        Body::Plain(plain) => press(sealer, plain, flight)?,
+        Body::Pressed(pressed) => pressed?,
+        Body::Taken => return Err(SealError::Unproven(item.id)),
+    };
+    let Item { kind, id, height, node_refs, data_refs, .. } = item;
+    let outline = Content { kind: *kind, height: *height, node_refs, data_refs, plain: &[] };
+    sealer.seal_pressed(&outline, &pressed, *id, counter)
 }
 
 /// The sending thread's life: records in the order of their counters.
@@ -200,7 +234,7 @@ pub(super) fn send_all(end: &SenderEnd, flight: &Flight, first: u32, level: Leve
                 return flight.fail(RunError::Sink(closed));
             }
             pressure.sent(began, flight);
-            flight.release(sealed.plain_bytes);
+            flight.release(sealed.held_bytes, |state| &mut state.bytes);
         }
     }
 }
@@ -247,7 +281,7 @@ pub(super) struct Pipe<'r> {
     missing: HashSet<Id>,
     fresh: HashSet<u64>,
     ask: bool,
-    batch: Vec<Item>,
+    batch: Vec<Arc<Item>>,
     batch_bytes: usize,
     counter: u32,
     flight: &'r Flight,
@@ -256,6 +290,21 @@ pub(super) struct Pipe<'r> {
     pub(super) records: u64,
     pub(super) nodes: u64,
     pub(super) bytes_new: u64,
+}
+
+impl Item {
+    /// Bytes of its content as it is now.
+    fn held_bytes(&self) -> usize {
+        match &*self.body() {
+            Body::Plain(plain) => plain.len(),
+            Body::Pressed(Ok(pressed)) => pressed.bytes(),
+            Body::Pressed(Err(_)) | Body::Taken => 0,
+        }
+    }
+
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Pipe<'_> {
@@ -310,14 +359,8 @@ impl<'r> Pipe<'r> {
         let id = self.id_of(kind, plain);
         if self.wants(&id) {
             self.bytes_new += plain.len() as u64;
-            self.push(Item {
-                kind,
-                id,
-                height: 0,
-                node_refs: Vec::new(),
-                data_refs: Vec::new(),
-                plain: plain.to_vec(),
-            })?;
+            let (node_refs, data_refs) = (Vec::new(), Vec::new());
+            self.push(kind, id, Encoded { plain: plain.to_vec(), node_refs, data_refs, height: 0 })?;
         }
         Ok(id)
     }
@@ -331,13 +374,29 @@ impl<'r> Pipe<'r> {
         self.known.binary_search(&short_id).is_err() && !self.pending.contains(&short_id) && self.fresh.insert(short_id)
     }
 
-    fn push(&mut self, item: Item) -> Result<(), RunError> {
-        if !self.batch.is_empty() && self.batch_bytes + item.plain.len() > BATCH_BYTES {
+    fn push(&mut self, kind: Kind, id: Id, content: Encoded) -> Result<(), RunError> {
+        let Encoded { plain, node_refs, data_refs, height } = content;
+        let plain_bytes = plain.len();
+        if !self.batch.is_empty() && self.batch_bytes + plain_bytes > BATCH_BYTES {
             self.flush()?;
         }
-        self.batch_bytes += item.plain.len();
+        let item = Arc::new(Item { kind, id, height, node_refs, data_refs, body: Mutex::new(Body::Plain(plain)) });
+        // When the box is asked first, much of it may not be needed.
+        if !self.ask {
+            self.acquire_plain(plain_bytes)?;
+            self.order(Job::Press(Arc::clone(&item)))?;
+        }
+        self.batch_bytes += plain_bytes;
         self.batch.push(item);
         if self.batch.len() >= BATCH_RECORDS { self.flush() } else { Ok(()) }
+    }
+
+    fn acquire_plain(&self, bytes: usize) -> Result<(), RunError> {
+        self.flight.acquire(bytes, PLAIN_BYTES, |state| &mut state.plain_bytes)
+    }
+
+    fn order(&self, job: Job) -> Result<(), RunError> {
+        self.work.0.send(job).map_err(|_| self.flight.failure())
     }
 
     /// The id that this node has.
@@ -348,8 +407,7 @@ impl<'r> Pipe<'r> {
     /// Sends a node whose id is worked out already, unless it's known.
     pub(super) fn node(&mut self, kind: Kind, id: Id, node: Encoded) -> Result<(), RunError> {
         if self.wants(&id) {
-            let Encoded { plain, node_refs, data_refs, height } = node;
-            self.push(Item { kind, id, height, node_refs, data_refs, plain })?;
+            self.push(kind, id, node)?;
         }
         Ok(())
     }
@@ -361,6 +419,7 @@ impl<'r> Pipe<'r> {
         if batch.is_empty() {
             return Ok(());
         }
+        let asked = self.ask;
         if self.ask {
             let ids: Vec<Id> = batch.iter().map(|item| item.id).collect();
             match self.sink.have(&ids)? {
@@ -376,14 +435,16 @@ impl<'r> Pipe<'r> {
             if self.counter >= COUNTER_MAX {
                 return Err(RunError::Counter);
             }
-            self.flight.acquire(item.plain.len())?;
+            let held_bytes = item.held_bytes();
+            if asked {
+                self.acquire_plain(held_bytes)?;
+            }
+            self.flight.acquire(held_bytes, FLIGHT_BYTES, |state| &mut state.bytes)?;
             self.records += 1;
             self.nodes += u64::from(item.kind.class() == Class::Node);
             let counter = self.counter;
             self.counter += 1;
-            if self.work.0.send(Job { item, counter }).is_err() {
-                return Err(self.flight.failure());
-            }
+            self.order(Job::Seal { item, counter, held_bytes })?;
         }
         Ok(())
     }

@@ -30,9 +30,24 @@ pub struct Sealer {
     level: i32,
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
-    compressed: Vec<u8>,
+    /// Compressed bytes, and between two compressions what the proof decompresses.
+    scratch: Vec<u8>,
     opened: Vec<u8>,
-    unpacked: Vec<u8>,
+}
+
+/// Content as it will be stored, before padding and sealing.
+#[derive(Debug)]
+pub(crate) struct Pressed {
+    codec: Codec,
+    raw_bytes: usize,
+    stored: Vec<u8>,
+}
+
+impl Pressed {
+    /// Bytes that it takes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.stored.len()
+    }
 }
 
 impl Sealer {
@@ -53,9 +68,8 @@ impl Sealer {
             level: LEVEL_DEFAULT,
             compressor: Compressor::new(LEVEL_DEFAULT).map_err(SealError::Compressor)?,
             decompressor: Decompressor::new().map_err(SealError::Compressor)?,
-            compressed: Vec::new(),
+            scratch: Vec::new(),
             opened: Vec::new(),
-            unpacked: Vec::new(),
         })
     }
 
@@ -85,10 +99,54 @@ impl Sealer {
             return Err(SealError::TooLong(raw_bytes));
         }
         let codec = self.compress(content.plain, level)?;
+        let compressed = std::mem::take(&mut self.scratch);
         let stored = match codec {
             Codec::Raw => content.plain,
-            Codec::Zstd => &self.compressed,
+            Codec::Zstd => &compressed,
         };
+        let record = self.seal_stored(content, (codec, raw_bytes, stored), id, counter);
+        self.scratch = compressed;
+        record
+    }
+
+    /// The first half of sealing, which takes most of the time and makes most content smaller.
+    ///
+    /// # Errors
+    /// When the content is too long or the compressor fails.
+    pub(crate) fn press(&mut self, plain: Vec<u8>, level: i32) -> Result<Pressed, SealError> {
+        let raw_bytes = plain.len();
+        if raw_bytes > PLAIN_BYTES_MAX {
+            return Err(SealError::TooLong(raw_bytes));
+        }
+        let codec = self.compress(&plain, level)?;
+        let stored = match codec {
+            Codec::Raw => plain,
+            Codec::Zstd => self.scratch.clone(),
+        };
+        Ok(Pressed { codec, raw_bytes, stored })
+    }
+
+    /// The second half: as [`Self::seal`], for content whose bytes were pressed; `outline` has the rest.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub(crate) fn seal_pressed(
+        &mut self,
+        outline: &Content<'_>,
+        pressed: &Pressed,
+        id: Id,
+        counter: u32,
+    ) -> Result<Vec<u8>, SealError> {
+        self.seal_stored(outline, (pressed.codec, pressed.raw_bytes, &pressed.stored), id, counter)
+    }
+
+    fn seal_stored(
+        &mut self,
+        content: &Content<'_>,
+        (codec, raw_bytes, stored): (Codec, usize, &[u8]),
+        id: Id,
+        counter: u32,
+    ) -> Result<Vec<u8>, SealError> {
         let head = Head {
             kind: content.kind,
             codec,
@@ -114,7 +172,7 @@ impl Sealer {
         record.extend_from_slice(tag.as_ref());
         let hash = blake3::hash(&record);
         record.extend_from_slice(hash.as_bytes());
-        self.prove(&record, body_at, content, id)?;
+        self.prove(&record, body_at, content, raw_bytes, id)?;
         Ok(record)
     }
 
@@ -162,10 +220,10 @@ impl Sealer {
         }
         // Too little room makes the compressor give up: that is the test for the least gain.
         let room = plain.len() - plain.len() / GAIN_DIVISOR;
-        self.compressed.resize(room, 0);
-        match self.compressor.compress_to_buffer(plain, &mut self.compressed[..]) {
+        self.scratch.resize(room, 0);
+        match self.compressor.compress_to_buffer(plain, &mut self.scratch[..]) {
             Ok(length) => {
-                self.compressed.truncate(length);
+                self.scratch.truncate(length);
                 Ok(Codec::Zstd)
             }
             Err(_) => Ok(Codec::Raw),
@@ -173,7 +231,14 @@ impl Sealer {
     }
 
     /// Opens what was sealed from its own bytes.
-    fn prove(&mut self, record: &[u8], body_at: usize, content: &Content<'_>, id: Id) -> Result<(), SealError> {
+    fn prove(
+        &mut self,
+        record: &[u8],
+        body_at: usize,
+        content: &Content<'_>,
+        raw_bytes: usize,
+        id: Id,
+    ) -> Result<(), SealError> {
         let unproven = || SealError::Unproven(id);
         let (head, _) = record.split_first_chunk::<HEADER_BYTES>().ok_or_else(unproven)?;
         let counter = Header::from_bytes(head)?.counter;
@@ -191,16 +256,16 @@ impl Sealer {
             Codec::Raw => stored,
             Codec::Zstd => {
                 let raw_bytes = usize::try_from(head.raw_bytes).map_err(|_| unproven())?;
-                grow(&mut self.unpacked, raw_bytes);
-                let unpacked = &mut self.unpacked[..raw_bytes];
+                grow(&mut self.scratch, raw_bytes);
+                let unpacked = &mut self.scratch[..raw_bytes];
                 let length = self.decompressor.decompress_to_buffer(stored, unpacked).map_err(|_| unproven())?;
-                &self.unpacked[..length]
+                &self.scratch[..length]
             }
         };
         let counts = [content.node_refs.len(), content.data_refs.len()];
         let refs = &record[HEADER_BYTES..body_at];
         let same = keyed_id(&self.id_key, head.kind, counts, std::iter::once(refs), plain) == id;
-        if same && plain.len() == content.plain.len() { Ok(()) } else { Err(unproven()) }
+        if same && plain.len() == raw_bytes { Ok(()) } else { Err(unproven()) }
     }
 }
 

@@ -10,7 +10,7 @@ const UNCHANGED_ROUND_TRIPS_MAX: u64 = 6;
 const UNCHANGED_BYTES_MAX: u64 = 8_000;
 const AGENT_IDLE_BYTES_MAX: u64 = 16 << 20;
 const AGENT_RECEIVING_BYTES_MAX: u64 = 64 << 20;
-const TOOL_BYTES_MAX: u64 = 96 << 20;
+const TOOL_BYTES_MAX: u64 = 72 << 20;
 
 #[test]
 fn unchanged_run_stays_within_its_budget() {
