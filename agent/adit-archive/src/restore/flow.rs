@@ -21,9 +21,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// Fetches of data under way at once.
 pub(super) const LANES: usize = 2;
 /// Records between the lanes and the workers.
-pub(super) const QUEUE_RECORDS: usize = 16;
+pub(super) const QUEUE_RECORDS: usize = 8;
 /// Bytes of opened bundles that are kept because a second step wanted them.
-const CACHE_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 4 << 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -34,7 +34,7 @@ pub(super) struct Batches {
     pub(super) ahead: usize,
 }
 
-const BATCHES: Batches = Batches { nodes: 64, records: 4_096, ahead: 128 };
+const BATCHES: Batches = Batches { nodes: 32, records: 4_096, ahead: 128 };
 /// List nodes looked into at once.
 const LISTS_AT_ONCE: usize = 64;
 /// Ids of one fetch by id.
