@@ -27,7 +27,7 @@ use adit_wire::record::Record;
 use adit_wire::signed::{Completeness, PREFIX_RECEIPT, PREFIX_SNAPSHOT, Receipt, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rounds in which the box may name what it lacks.
@@ -99,12 +99,56 @@ struct Work<'a> {
     job: &'a Job,
 }
 
+/// Sessions of one run: the first, and those after a box that was set back no longer knew the one before. A box that
+/// forgets again and again is for a person to look at.
+const SESSIONS_MAX: u32 = 3;
+
 /// Runs a backup to its end. The caller holds the lock.
 ///
 /// # Errors
 /// Why there is no new snapshot, and what to do.
 pub fn run(state: &StateDir, net: &Net, job: &Job, meter: &Arc<Meter>) -> Result<Summary, Failure> {
     let started = Instant::now();
+    let mut before = Before::default();
+    loop {
+        match session(state, net, job, meter, &mut before) {
+            Err(failure) if before.is_lost && before.sessions < SESSIONS_MAX => {
+                meter.note(&format!("{}; opening a new session", failure.what));
+            }
+            Err(failure) => return Err(failure),
+            Ok(mut summary) => {
+                summary.traffic.bytes_sent += before.bytes_sent;
+                summary.traffic.reconnects += before.sessions - 1;
+                summary.took = started.elapsed();
+                return Ok(summary);
+            }
+        }
+    }
+}
+
+/// What the sessions of this run did so far.
+#[derive(Default)]
+struct Before {
+    /// How many were begun.
+    sessions: u32,
+    /// What those that were lost sent.
+    bytes_sent: u64,
+    /// Whether the box no longer has the last one. Only a failure after OPEN can say so: what comes before it in a new
+    /// session ends the run.
+    is_lost: bool,
+}
+
+/// One session, from HELLO to the promise. After a lost one, all that the box has not promised is read and sent again:
+/// it is the same as a new run, but nobody has to start it.
+fn session(
+    state: &StateDir,
+    net: &Net,
+    job: &Job,
+    meter: &Arc<Meter>,
+    before: &mut Before,
+) -> Result<Summary, Failure> {
+    before.sessions += 1;
+    before.is_lost = false;
     let keys = source::keys(state)?;
     let recipients: Vec<_> =
         source::recipients(state)?.iter().enumerate().map(|(n, public)| named(public, n)).collect();
@@ -141,12 +185,15 @@ pub fn run(state: &StateDir, net: &Net, job: &Job, meter: &Arc<Meter>) -> Result
     })?;
     let expected: Last = state.read_toml(names::LAST).ok().flatten().unwrap_or_default();
     let progress = BackupProgress::new(meter, &sent, expected.files);
-    let made = work.make(&key, known, base, &progress)?;
+    let made = work.make(&key, known, base, &progress).inspect_err(|_| {
+        before.bytes_sent += sent.load(Ordering::Relaxed);
+        before.is_lost = work.upload.is_session_lost();
+    })?;
     meter.finish();
     let resumed = opening_of.is_some();
     let traffic = work.upload.close()?;
     // After a reconnect some records go out twice on purpose.
-    if was_current && traffic.repeats > 0 && traffic.reconnects == 0 {
+    if was_current && traffic.repeats > 0 && traffic.reconnects == 0 && before.sessions == 1 {
         meter.note(&format!(
             "note: the box had {} records that this machine thought new; if nobody restored this machine from a copy, \
              somebody else sends under its name",
@@ -154,7 +201,7 @@ pub fn run(state: &StateDir, net: &Net, job: &Job, meter: &Arc<Meter>) -> Result
         ));
     }
     let Made { head, seq, counts, skipped, completeness } = made;
-    Ok(Summary { head, seq, counts, skipped, completeness, traffic, resumed, took: started.elapsed() })
+    Ok(Summary { head, seq, counts, skipped, completeness, traffic, resumed, took: Duration::ZERO })
 }
 
 fn named(public: &RecoveryPublic, number: usize) -> adit_archive::keys::Recipient {

@@ -23,7 +23,7 @@ use adit_wire::refusal::Code;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -122,6 +122,7 @@ pub struct Upload {
     orders: mpsc::Sender<Order>,
     handle: tokio::runtime::Handle,
     failure: Arc<std::sync::Mutex<Option<Failure>>>,
+    session_lost: Arc<AtomicBool>,
 }
 
 impl Upload {
@@ -143,7 +144,9 @@ impl Upload {
             newest_seq: sender.newest.0,
             newest_head: sender.newest.1,
         });
+        let session_lost = Arc::new(AtomicBool::new(false));
         let mut task = Task {
+            session_lost: Arc::clone(&session_lost),
             sender,
             session,
             queue,
@@ -166,7 +169,7 @@ impl Upload {
                 *slot = Some(failure);
             }
         });
-        let upload = Self { orders, handle: net.handle().clone(), failure };
+        let upload = Self { orders, handle: net.handle().clone(), failure, session_lost };
         match net.run(welcome) {
             Ok(welcome) => Ok((upload, welcome)),
             Err(_) => Err(upload.failure()),
@@ -180,6 +183,13 @@ impl Upload {
         self.handle.block_on(self.orders.closed());
         let failure = self.failure.lock().ok().and_then(|mut slot| slot.take());
         failure.unwrap_or_else(|| Failure::internal("the network task ended without a word"))
+    }
+
+    /// Whether the task ended because the box no longer has this run's session: a new one may go on. To be asked after
+    /// [`Self::failure`].
+    #[must_use]
+    pub fn is_session_lost(&self) -> bool {
+        self.session_lost.load(Ordering::Relaxed)
     }
 
     /// Opens the session.
@@ -271,6 +281,7 @@ impl From<adit_proto::backup::SourceError> for End {
 }
 
 struct Task {
+    session_lost: Arc<AtomicBool>,
     sender: Sender,
     session: SourceSession,
     queue: mpsc::Receiver<Order>,
@@ -422,6 +433,7 @@ impl Task {
             return Ok(());
         }
         let resume = self.session.resume().map_err(|error| {
+            self.session_lost.store(true, Ordering::Relaxed);
             End::Failed(Failure::new(
                 crate::exit::Exit::Unreachable,
                 format!("the run can't go on after the line was lost: {error}"),

@@ -6,6 +6,7 @@ use adit_contract::tree::{differences, noise, restored};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// What may be sent twice after a kill, bytes.
@@ -99,6 +100,55 @@ fn killed_box_is_found_again_by_the_same_run() {
     let limit = u64::try_from(DATA_BYTES).unwrap() + SENT_TWICE_MAX + OVERHEAD_MAX;
     assert!(sent <= limit, "{sent} bytes sent for {DATA_BYTES} bytes of data");
     comes_back(&lab, &source, &file, &data);
+}
+
+/// Starts a backup, sets the box back in the middle of it so many times to what it was before, and tells how the run
+/// ended and what it said. The data must come back when it went well.
+fn set_back(times: u32) -> (i32, String) {
+    let lab = Lab::new();
+    let mut lab_box = lab.new_box("box");
+    lab_box.start();
+    let (file, public) = lab.recovery_key("admin");
+    let data = lab.path("data");
+    write_data(&data);
+    let source = lab.source("source");
+    source.set_up(&lab_box, "web1", &[&public]);
+    lab_box.stop();
+    let (copy, original) = (lab.path("copy"), lab.path("box"));
+    duplicate(&original, &copy);
+    lab_box.start();
+    let mut run = source.start(["backup".as_ref(), "--json".as_ref(), data.as_os_str()]);
+    let goal = u64::try_from(DATA_BYTES).unwrap() / 3;
+    for _ in 0..times {
+        run.wait_until("a part of the data at the box", || stored(&lab_box.store) > goal);
+        lab_box.kill();
+        fs::remove_dir_all(&original).unwrap();
+        duplicate(&copy, &original);
+        lab_box.start();
+    }
+    let code = run.wait(Duration::from_secs(120)).code().unwrap_or(-1);
+    if code == 0 {
+        comes_back(&lab, &source, &file, &data);
+    }
+    (code, run.log())
+}
+
+fn duplicate(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp ended with {status}");
+}
+
+#[test]
+fn a_box_that_was_set_back_gets_a_new_session_from_the_same_run() {
+    let (code, log) = set_back(2);
+    assert_eq!((code, log.matches("opening a new session").count()), (0, 2), "{log}");
+}
+
+#[test]
+fn a_box_that_forgets_again_and_again_ends_the_run() {
+    let (code, log) = set_back(3);
+    assert_eq!((code, log.matches("opening a new session").count()), (4, 2), "{log}");
+    assert!(log.contains("the box no longer holds this run's session"), "{log}");
 }
 
 #[test]
