@@ -14,3 +14,4 @@ mod interrupted;
 mod main_job;
 mod netns;
 mod peers;
+mod real_files;
