@@ -238,6 +238,7 @@ impl Verification {
             }
             return;
         };
+        store.disk.uncache(file);
         let mut header = [0; PAGE];
         let right = read_exact(&*store.disk, file, 0, &mut header).is_ok()
             && SegmentHeader::from_page(&header).is_some_and(|header| {

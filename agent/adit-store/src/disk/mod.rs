@@ -76,6 +76,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The disk's answer, when there is surely no room.
     fn reserve(&self, file: FileId, end: u64) -> io::Result<()>;
 
+    /// Lets go of what the system keeps of the file in memory, so that the next read comes from the disk itself: what
+    /// verification reads must not be what was written a minute ago. A hint: doing nothing is right where there is no cache.
+    fn uncache(&self, file: FileId);
+
     /// The file's length.
     ///
     /// # Errors

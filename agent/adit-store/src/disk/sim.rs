@@ -507,6 +507,8 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn uncache(&self, _file: FileId) {}
+
     fn len(&self, file: FileId) -> io::Result<u64> {
         Ok(self.state().inode(file)?.current.len)
     }
