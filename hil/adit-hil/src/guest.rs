@@ -126,6 +126,11 @@ impl Guest {
         Ok(Self { folder, kernel, binaries })
     }
 
+    /// Where everything of the harness lies, `target/hil`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The kernel, an ELF file that QEMU starts directly.
     pub fn vmlinux(&self) -> PathBuf {
         self.kernel.join("vmlinux")

@@ -1,2 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The stories, one file each. A scenario reads as what happens to a machine; how it is made to happen is in adit-hil.
+
+use adit_hil::Lab;
+use anyhow::Result;
+
+pub mod cli;
+pub mod junit;
+
+/// One story.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name: of its file and on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// When it is played.
+    pub set: Set,
+    /// The story.
+    pub play: fn(&mut Lab) -> Result<()>,
+}
+
+/// When a story is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// In every `make test`.
+    Fast,
+    /// By `cargo hil run --all`.
+    Slow,
+}
+
+macro_rules! scenarios {
+    ($($set:ident $name:ident = $module:ident::$play:ident $about:literal)*) => {
+        /// All stories in the order in which they are listed.
+        pub const ALL: &[Scenario] = &[$(Scenario {
+            name: stringify!($name),
+            about: $about,
+            set: Set::$set,
+            play: $module::$play,
+        }),*];
+    };
+}
+
+mod bad_sector;
+mod disk_full;
+mod first_backup;
+mod loss_and_small_mtu;
+mod power_cut;
+mod raid_disk_pulled;
+mod rotten_bit;
+mod stalled_disk;
+mod wrong_clock;
+
+scenarios! {
+    Fast first_backup = first_backup::play "pair over the network, back up, verify, restore, compare"
+    Fast loss_and_small_mtu = loss_and_small_mtu::play "5 % of all frames lost, MTU 1280: slow and right"
+    Fast disk_full = disk_full::play "the box's disk is full: told, and nothing acknowledged is lost"
+    Fast bad_sector = bad_sector::play "a sector cannot be read: verification finds it, the box serves on"
+    Fast rotten_bit = rotten_bit::play "the disk lies: verification finds it, the next backup heals it"
+    Fast raid_disk_pulled = raid_disk_pulled::play "one of two mirrored disks is pulled under a running backup"
+    Fast stalled_disk = stalled_disk::play "the disk stops answering: the agent does not, the backup goes on"
+    Fast wrong_clock = wrong_clock::play "the clock says 1970, then 2099: nothing depends on it"
+    Fast power_cut = power_cut::few "states a forgetful disk can be left in by a power cut, five of them booted"
+    Slow power_cuts = power_cut::many "the same, fifty of them booted"
+}

@@ -110,7 +110,8 @@ impl Disk for DirDisk {
 
     fn uncache(&self, file: FileId) {
         // Pages that were not flushed yet stay, as they must; a file system that cannot do it keeps its cache.
-        let _hint = self.file(file).map(|file| rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)).is_ok();
+        let _hint =
+            self.file(file).map(|file| rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)).is_ok();
     }
 
     fn len(&self, file: FileId) -> io::Result<u64> {

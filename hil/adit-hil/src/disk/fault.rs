@@ -200,10 +200,14 @@ impl Faults {
 
     /// Inverts the first occurrence of `marker` in the image file and returns its offset in that file, in bytes.
     pub fn corrupt_marker(&self, marker: &[u8]) -> Result<u64> {
-        let file = self.image()?;
-        let offset = find(&file, marker)?.with_context(|| format!("no such marker in disk {}", self.disk.name()))?;
-        invert(&file, offset..offset + u64::try_from(marker.len())?)?;
+        let offset = self.find(marker)?;
+        invert(&self.image()?, offset..offset + u64::try_from(marker.len())?)?;
         Ok(offset)
+    }
+
+    /// Where the first occurrence of `marker` stands in the image file, in bytes.
+    pub fn find(&self, marker: &[u8]) -> Result<u64> {
+        find(&self.image()?, marker)?.with_context(|| format!("no such marker in disk {}", self.disk.name()))
     }
 
     fn image(&self) -> Result<File> {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A lab: what one run of one scenario has. It makes networks, machines, boxes and sources, all from one seed, and looks
+//! after them at the end: whatever the story was about, no kernel may have stumbled, no agent outgrown its board, no store
+//! been damaged.
+
+use crate::accel;
+use crate::artifacts::{Artifacts, Visitor};
+use crate::box_machine::{BoxMachine, BoxParts};
+use crate::data::Seeded;
+use crate::guest::Guest;
+use crate::machine::{Accel, Parts};
+use crate::net::Lan;
+use crate::running::Machine;
+use crate::source::Source;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The prefix that the first network of a lab announces: unique local, so that nothing of it can leave the machine.
+pub const PREFIX: &str = "fd00:ad17::/64";
+
+/// What one run has.
+#[derive(Debug)]
+pub struct Lab {
+    seed: u64,
+    random: Seeded,
+    artifacts: Artifacts,
+    guest: Arc<Guest>,
+    accel: Accel,
+}
+
+impl Lab {
+    /// A lab for one run of a scenario.
+    ///
+    /// # Errors
+    /// When its directory cannot be made or no accelerator works.
+    pub fn new(scenario: &str, seed: u64, guest: &Arc<Guest>, visitor: Visitor) -> Result<Self> {
+        let artifacts = Artifacts::make(&guest.folder().join("runs"), scenario, seed, visitor)?;
+        let accel = accel::choose(guest)?;
+        Ok(Self { seed, random: Seeded::new(seed), artifacts, guest: Arc::clone(guest), accel })
+    }
+
+    /// The seed of this run.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The next random number of this run.
+    pub const fn draw(&mut self) -> u64 {
+        self.random.draw()
+    }
+
+    /// A random number below `end`.
+    pub const fn below(&mut self, end: u64) -> u64 {
+        self.random.below(end)
+    }
+
+    /// At most `count` different numbers below `end`, in order.
+    pub fn choose(&mut self, end: usize, count: usize) -> Vec<usize> {
+        let mut chosen = std::collections::BTreeSet::new();
+        let limit = u64::try_from(end).unwrap_or(u64::MAX);
+        while chosen.len() < count.min(end) {
+            chosen.extend(usize::try_from(self.random.below(limit)));
+        }
+        chosen.into_iter().collect()
+    }
+
+    /// A path among the artifacts.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.artifacts.path(name)
+    }
+
+    /// Notes a figure or an event of the story.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&self, what: &str) -> Result<()> {
+        self.artifacts.event("story", what)
+    }
+
+    /// The guest's kernel and programs.
+    #[must_use]
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// A network whose router announces [`PREFIX`]; it is captured.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn lan(&mut self, name: &str) -> Result<Lan> {
+        let lan = Lan::new(name, self.draw())?;
+        lan.capture(&self.path(&format!("{name}.pcap")))?;
+        lan.router().prefix(PREFIX).rdnss().start()?;
+        Ok(lan)
+    }
+
+    /// A machine of these parts; it is off.
+    ///
+    /// # Errors
+    /// When its files cannot be made.
+    pub fn machine(&self, mut parts: Parts) -> Result<Machine> {
+        if self.artifacts.visitor() == Visitor::Person {
+            parts.inside = parts.inside.debian("busybox", &["bin/busybox"]);
+        }
+        Machine::assemble(parts, &self.guest, self.accel, self.artifacts.clone())
+    }
+
+    /// A box on this network, to be described further and started.
+    #[must_use]
+    pub fn new_box(&mut self, name: &str, lan: &Lan) -> BoxParts<'_> {
+        BoxParts::new(self, name, lan.clone())
+    }
+
+    /// A box with one virtio disk on this network, up and answering.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_box(&mut self, name: &str, lan: &Lan) -> Result<BoxMachine> {
+        self.new_box(name, lan).start()
+    }
+
+    /// A source on the host with 8 MiB in 200 files.
+    ///
+    /// # Errors
+    /// When its data cannot be written.
+    pub fn source(&mut self, name: &str) -> Result<Source> {
+        Source::new(self, name, 200, 8 << 20)
+    }
+
+    /// A source on the host with so much data.
+    ///
+    /// # Errors
+    /// When its data cannot be written.
+    pub fn source_with(&mut self, name: &str, files: usize, bytes: u64) -> Result<Source> {
+        Source::new(self, name, files, bytes)
+    }
+
+    /// Ends the run: the scenario's own result, then what the machines' last look found. Artifacts of a good run are removed
+    /// unless `keep`.
+    ///
+    /// # Errors
+    /// What went wrong first, and where its artifacts are.
+    pub fn end(self, result: Result<()>, keep: bool) -> Result<()> {
+        let complaints = self.artifacts.complaints();
+        let outcome = match result {
+            Ok(()) if complaints.is_empty() => Ok(()),
+            Ok(()) => Err(anyhow::anyhow!("{}", complaints.join("\n"))),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) if keep => Ok(()),
+            Ok(()) => self.artifacts.discard(),
+            Err(error) => {
+                self.artifacts.event("story", &format!("failed: {error:#}"))?;
+                let place = self.artifacts.dir().display();
+                bail!("{error:#}\nseed {}; artifacts and repro.sh are in {place}", self.seed)
+            }
+        }
+    }
+}
