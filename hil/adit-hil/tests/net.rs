@@ -456,7 +456,7 @@ fn no_pinhole_no_way_in_and_a_pinhole_outlives_the_prefix() {
 }
 
 #[test]
-fn a_dropping_firewall_says_nothing_and_flows_run_out() {
+fn a_dropping_firewall_says_nothing() {
     let joined = Joined::new(16);
     let stream = dial(joined.at(joined.target()));
     stream.set_read_timeout(Some(NOTHING)).expect("deadline");

@@ -26,7 +26,7 @@ pub const WINDOW_BYTES: usize = 512 << 10;
 pub const CONNECTIONS_MAX: usize = 256;
 /// Sockets that listen at an exposed port; each is replaced as soon as a connection begins.
 pub const BACKLOG: usize = 2;
-/// Frames that wait for the stack.
+/// Frames that wait for the stack, without the parts of the last acknowledgement.
 pub const RECEIVE_FRAMES_MAX: usize = 4096;
 /// How long a connection stays without an answer from the network before it is reset, as Linux does by default.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
@@ -34,6 +34,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Router solicitations of a host without a router (RFC 4861, section 10), and the pause between them.
 const SOLICITS_MAX: u8 = 3;
 const SOLICIT_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of a TCP header without options.
+const TCP_BYTES: usize = 20;
 /// The MTU of Ethernet.
 const MTU: usize = 1500;
 /// Rounds of stack and sockets before other ports of the network have their turn.
@@ -51,8 +53,10 @@ struct Flow {
     /// The real socket may have bytes, or room. False after it said "would block", until poll says otherwise.
     readable: bool,
     writable: bool,
-    /// The handshake is over.
-    begun: bool,
+    /// The far address, with its port and ours, once the handshake is over.
+    ends: Option<(Ipv6Addr, (u16, u16))>,
+    /// What the far end has acknowledged last.
+    acknowledged: Option<u32>,
     /// The program has closed its side, and the stack was told.
     program_done: bool,
     /// The far end has closed its side.
@@ -189,12 +193,44 @@ impl Host {
                 return true;
             }
             self.overhear(&packet, now);
+            self.divide(&packet);
         }
         let fits = self.card.received.len() < RECEIVE_FRAMES_MAX;
         if fits {
             self.card.received.push_back(frame);
         }
         fits
+    }
+
+    /// Puts an acknowledgement of many segments into the queue as one for each, and keeps the last for the caller. smoltcp
+    /// opens its congestion window by a segment for each acknowledgement, not by what it acknowledges (RFC 3465); Linux
+    /// sends one for a whole train, so that the window would grow by one segment in a round trip.
+    fn divide(&mut self, packet: &Packet<'_>) {
+        let Some((ports, number)) = acknowledgement(packet) else { return };
+        let segment = self.card.mtu - frame::IPV6_BYTES - TCP_BYTES;
+        let mine = |flow: &&mut Flow| flow.ends == Some((packet.source, ports));
+        let Some(flow) = self.flows.iter_mut().find(mine) else { return };
+        let before = *flow.acknowledged.get_or_insert(number);
+        let advance = usize::try_from(number.wrapping_sub(before)).unwrap_or(usize::MAX);
+        if advance > WINDOW_BYTES || self.card.received.len() >= RECEIVE_FRAMES_MAX {
+            return; // an old one, which moves nothing, or no room
+        }
+        flow.acknowledged = Some(number);
+        for part in (1..advance.div_ceil(segment)).filter_map(|count| u32::try_from(count * segment).ok()) {
+            let envelope = Envelope {
+                to_mac: packet.to_mac,
+                from_mac: packet.from_mac,
+                source: packet.source,
+                destination: packet.destination,
+                hop_limit: packet.hop_limit,
+            };
+            let mut header = packet.payload.to_vec();
+            header[8..12].copy_from_slice(&before.wrapping_add(part).to_be_bytes());
+            header[16..18].fill(0);
+            let sum = frame::checksum(packet.source, packet.destination, TCP, &header);
+            header[16..18].copy_from_slice(&sum.to_be_bytes());
+            self.card.received.push_back(Arc::new(envelope.seal(TCP, &header)));
+        }
     }
 
     /// What smoltcp does not act on: advertisements, "Packet Too Big" and "unreachable".
@@ -442,10 +478,10 @@ impl Host {
         let socket = sockets.get_mut::<Socket<'_>>(flow.handle);
         let Some(stream) = &mut flow.stream else { return false };
         let mut moved = false;
-        if !flow.begun && socket.state() == State::Established {
+        if flow.ends.is_none() && socket.state() == State::Established {
             // Only now: a handshake that outlasts the first timeout would end Reno's slow start before it began.
             socket.set_congestion_control(CongestionControl::Reno);
-            flow.begun = true;
+            flow.ends = ends(socket);
         }
         while flow.readable && !flow.program_done && socket.can_send() {
             match socket.send(|room| take(stream.read(room))) {
@@ -517,7 +553,8 @@ impl Flow {
         Self {
             handle,
             stream: Some(stream),
-            begun: false,
+            ends: None,
+            acknowledged: None,
             readable: true,
             writable: true,
             program_done: false,
@@ -532,7 +569,8 @@ impl Flow {
         Self {
             handle,
             stream: None,
-            begun: true,
+            ends: None,
+            acknowledged: None,
             readable: false,
             writable: false,
             program_done: true,
@@ -548,6 +586,19 @@ impl Flow {
         self.stream = None;
         true
     }
+}
+
+/// Both ports and the number of a segment that only acknowledges, without options.
+fn acknowledgement(packet: &Packet<'_>) -> Option<((u16, u16), u32)> {
+    let header = packet.payload;
+    let plain = packet.next_header == TCP && header.len() == TCP_BYTES && header[12] >> 4 == 5 && header[13] == 0x10;
+    plain.then(|| Some(((u16_at(header, 0)?, u16_at(header, 2)?), frame::u32_at(header, 8)?)))?
+}
+
+fn ends(socket: &Socket<'_>) -> Option<(Ipv6Addr, (u16, u16))> {
+    let (far, near) = (socket.remote_endpoint()?, socket.local_endpoint()?);
+    let IpAddress::Ipv6(address) = far.addr;
+    Some((address, (far.port, near.port)))
 }
 
 /// Whether a frame holds a TCP segment with SYN and without ACK.
@@ -683,5 +734,65 @@ impl TxToken for Sending<'_> {
         let result = write(&mut frame);
         self.0.push(frame);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xad17, 0, 0, 0, 0, 0, 5);
+
+    fn acknowledge(host: &Host, number: u32) -> Vec<u8> {
+        let mut header = vec![0x11, 0x51, 0xc0, 0x00, 0, 0, 0, 1];
+        header.extend(number.to_be_bytes());
+        header.extend([0x50, 0x10, 0x80, 0, 0, 0, 0, 0]);
+        let envelope = Envelope {
+            to_mac: host.mac,
+            from_mac: [2; 6],
+            source: PEER,
+            destination: frame::link_local(host.mac),
+            hop_limit: 64,
+        };
+        envelope.seal(TCP, &header)
+    }
+
+    #[test]
+    fn an_acknowledgement_of_many_segments_becomes_one_for_each() {
+        let now = Instant::now();
+        let mut host = Host::new("admin", 1, now);
+        let listener = TcpListener::bind("[::1]:0").expect("listen");
+        let stream = TcpStream::connect(listener.local_addr().expect("address")).expect("dial");
+        let handle = host.sockets.add(new_socket(&host.clock));
+        let mut flow = Flow::new(handle, stream);
+        flow.ends = Some((PEER, (0x1151, 0xc000)));
+        host.flows.push(flow);
+        let mut numbers = |number| {
+            let last = Arc::new(acknowledge(&host, number));
+            assert!(host.frame(Arc::clone(&last), now));
+            let number_of = |frame: Arc<Vec<u8>>| {
+                let packet = Packet::parse(&frame).expect("packet");
+                assert!(frame::checksum(packet.source, packet.destination, TCP, packet.payload) == 0 || frame == last);
+                acknowledgement(&packet).expect("acknowledgement").1
+            };
+            host.card.received.drain(..).map(number_of).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(u32::MAX - 1439), [u32::MAX - 1439], "the first has nothing to be measured by");
+        assert_eq!(numbers(1440 * 2 + 7), [0, 1440, 2880, 2887], "also over the end of the numbers");
+        assert_eq!(numbers(2887), [2887], "a duplicate stays one");
+        assert_eq!(numbers(1440), [1440], "and so does an old one");
+        assert_eq!(numbers(2887 + 1440), [4327]);
+    }
+
+    #[test]
+    fn the_clock_keeps_its_time_when_its_speed_changes() {
+        let start = Instant::now();
+        let mut clock = Clock { since: start, passed: Duration::ZERO, second: Duration::from_millis(200) };
+        let later = start + Duration::from_secs(1);
+        assert_eq!(clock.now(later).total_millis(), 5000);
+        clock.set(Duration::from_millis(20), later);
+        assert_eq!(clock.now(later).total_millis(), 5000);
+        assert_eq!(clock.now(later + Duration::from_secs(1)).total_millis(), 55_000);
+        assert_eq!(clock.real(smoltcp::time::Duration::from_secs(1)), Duration::from_millis(20));
     }
 }
