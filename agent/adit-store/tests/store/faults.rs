@@ -104,6 +104,25 @@ fn damage_is_set_aside_and_healed_by_its_source() {
     assert!(report.is_clean(), "{report:?}");
 }
 
+/// A record that could not be read while its segment was sealed is in no footer. When the disk gives it again, nothing is
+/// wrong with the place; its source is asked for it all the same.
+#[test]
+fn a_place_that_can_be_read_again_is_no_damage() {
+    let (disk, source, trees) = small_store(8);
+    let victim = trees[0].records.iter().find(|made| made.height == 0).expect("a chunk");
+    let (path, at_byte) = place_of(&disk, victim);
+    disk.flip(&path, at_byte, 4);
+    let store = open(&disk);
+    assert_eq!(store.status().damaged_records, 1);
+    store.close(at(20)).expect("a clean end");
+    let disk = reboot(&disk);
+    disk.flip(&path, at_byte, 4);
+    let mut store = open(&disk);
+    let report = verify(&mut store);
+    assert_eq!((report.damaged_places, report.damaged_ranges), (vec![], vec![]));
+    assert_eq!(report.incomplete_snapshots.first(), Some(&(source.id, 1)));
+}
+
 /// Every record of a store with one bit flipped in turn is named, by its id and its source, also where the footer of its
 /// segment is gone; a flip in the header itself leaves it without a name then.
 #[test]
@@ -146,11 +165,16 @@ fn with_id(source: &TestSource, made: &Made, id: Id) -> Vec<u8> {
 }
 
 fn flip_record(disk: &SimDisk, made: &Made) {
+    let (path, at) = place_of(disk, made);
+    disk.flip(&path, at, 4);
+}
+
+/// A byte of a record: the file that holds it, and where.
+fn place_of(disk: &SimDisk, made: &Made) -> (String, u64) {
     for path in disk.paths() {
         let bytes = bytes_of(disk, &path);
         if let Some(at) = bytes.windows(made.bytes.len()).position(|window| window == made.bytes) {
-            disk.flip(&path, at as u64 + 120, 4);
-            return;
+            return (path, at as u64 + 120);
         }
     }
     panic!("the record is nowhere");
