@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil-guest clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil-guest hil-mutants clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ deb: ## the Debian package with static binaries and systemd units, into target/d
 
 hil-guest: ## what harness machines boot: Debian's kernel and static programs, into target/hil
 	@$(PARTS) hil-guest
+
+hil-mutants: ## each protection removed once: its story on QEMU machines must fail
+	@$(PARTS) hil-mutants
 
 clean: ## remove everything that was built
 	cargo clean

@@ -85,6 +85,7 @@ part_hil-guest() {
     need dpkg-deb dpkg apt-get apt
     cargo run --quiet --package adit-hil --bin hil-guest
 }
+part_hil-mutants() { cargo hil mutants; }
 
 # Advisories need a database from the network, so they are looked at by hand: cargo deny check advisories.
 part_deny() {

@@ -6,6 +6,7 @@ use crate::agent;
 use crate::disk::log::{End as LogEnd, Log};
 use crate::disk::replay::{Counts, Plan, Points, Replay, State, States};
 use crate::disk::{Disk, Kind};
+use crate::guest::Setting;
 use crate::lab::Lab;
 use crate::machine::Parts;
 use crate::net::{Host, Lan};
@@ -99,6 +100,8 @@ pub struct BoxMachine {
     agent: Option<u32>,
     store: StoreOn,
     mirror_made: bool,
+    /// The mirror has one disk only.
+    half_mirror: bool,
 }
 
 impl<'lab> BoxParts<'lab> {
@@ -159,6 +162,7 @@ impl<'lab> BoxParts<'lab> {
             disk.create()?;
         }
         let host = self.lan.host("harness")?;
+        let half_mirror = self.lab.guest().setting() == Some(Setting::HalfMirror);
         let machine = self.lab.machine(self.parts)?;
         let mut started = BoxMachine {
             machine,
@@ -168,6 +172,7 @@ impl<'lab> BoxParts<'lab> {
             agent: None,
             store: self.store,
             mirror_made: false,
+            half_mirror,
         };
         started.machine.boot()?;
         started.come_up()?;
@@ -245,7 +250,10 @@ impl BoxMachine {
                 ["--create", MIRROR, "--run", "--level=1", "--raid-devices=2", "--metadata=1.2", "--assume-clean"];
             words.extend(make);
         }
-        let members = members.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut members = members.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(first) = members.first_mut().filter(|_| self.half_mirror && !self.mirror_made) {
+            "missing".clone_into(first);
+        }
         words.extend(members.iter().map(String::as_str));
         self.run_inside(&words)?.succeeded()?;
         if !self.mirror_made {

@@ -101,29 +101,75 @@ impl Spec {
 }
 
 /// What is prepared: the kernel, its modules, our programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Guest {
     folder: PathBuf,
     kernel: PathBuf,
     binaries: PathBuf,
+    /// Where `aditd` and `adit` lie.
+    programs: PathBuf,
+    setting: Option<Setting>,
+}
+
+/// A protection outside the product, switched off to see that a scenario notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// A mirror has one disk, `mirror1`; the place of the other is empty.
+    HalfMirror,
+}
+
+impl Setting {
+    /// What it takes away.
+    #[must_use]
+    pub const fn removes(self) -> &'static str {
+        match self {
+            Self::HalfMirror => "the second disk of a mirror",
+        }
+    }
 }
 
 impl Guest {
     /// Builds our programs as static binaries, and fetches and unpacks the kernel if that was not done before. Several
     /// processes may call this at a time. A kernel once fetched stays until `target/hil` is removed.
     pub fn prepare() -> Result<Self> {
+        let guest = Self::prepare_system()?;
+        let _lock = lock(&guest.folder)?;
+        // Apart from the harness's PID 1, so that the Debian package finds the same build of everything.
+        let programs = build(&root()?, &["aditd", "adit"])?;
+        Ok(guest.with_programs(&programs))
+    }
+
+    /// The same without `aditd` and `adit`, which [`Self::with_programs`] brings from elsewhere.
+    pub fn prepare_system() -> Result<Self> {
         ensure!(std::env::consts::ARCH == "x86_64", "machines of the harness are x86-64, on a host of the same kind");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("find the repository")?;
+        let root = root()?;
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target));
         let folder = target.join("hil");
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let _lock = lock(&folder)?;
         let kernel = prepare_kernel(&folder).context("prepare the kernel of harness machines")?;
-        // Apart from the harness's PID 1, so that the Debian package finds the same build of everything.
-        let binaries = build(&root, &["aditd", "adit"])?;
-        build(&root, &["adit-guest"])?;
-        Ok(Self { folder, kernel, binaries })
+        let binaries = build(&root, &["adit-guest"])?;
+        Ok(Self { folder, kernel, programs: binaries.clone(), binaries, setting: None })
+    }
+
+    /// The same guest with other static builds of `aditd` and `adit`, in machines and on the host.
+    #[must_use]
+    pub fn with_programs(mut self, folder: &Path) -> Self {
+        folder.clone_into(&mut self.programs);
+        self
+    }
+
+    /// The same guest without a protection.
+    #[must_use]
+    pub const fn with_setting(mut self, setting: Setting) -> Self {
+        self.setting = Some(setting);
+        self
+    }
+
+    /// The protection that is missing.
+    pub(crate) const fn setting(&self) -> Option<Setting> {
+        self.setting
     }
 
     /// Where everything of the harness lies, `target/hil`.
@@ -138,7 +184,8 @@ impl Guest {
 
     /// A static program of ours.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.binaries.join(name)
+        let folder = if name == "adit-guest" { &self.binaries } else { &self.programs };
+        folder.join(name)
     }
 
     /// The kernel's version, such as `6.1.0-56-amd64`.
@@ -252,6 +299,10 @@ fn made_whole(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<Pa
     fs::create_dir_all(parent)?;
     fs::rename(&unfinished, place).with_context(|| format!("move to {}", place.display()))?;
     Ok(place.to_owned())
+}
+
+fn root() -> Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("find the repository")
 }
 
 /// Static release binaries of some packages; the folder they lie in.

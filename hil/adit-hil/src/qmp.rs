@@ -49,7 +49,10 @@ impl Qmp {
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments }).to_string();
         writeln!(self.log, "{line}").context("write the log of QMP")?;
-        self.lines.get_mut().write_all(format!("{line}\n").as_bytes()).with_context(|| format!("QEMU ended before {command}"))?;
+        self.lines
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes())
+            .with_context(|| format!("QEMU ended before {command}"))?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
         loop {
             let answer = self.line(deadline)?.with_context(|| format!("{command} was not answered"))?;

@@ -22,6 +22,22 @@ pub enum Command {
     Prepare,
     /// Run scenarios
     Run(Run),
+    /// Remove one protection after the other; the story of each must fail
+    Mutants(Mutants),
+}
+
+/// Remove protections one after the other.
+#[derive(Debug, Args)]
+pub struct Mutants {
+    /// Their names; none for all
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only say which there are
+    #[arg(long)]
+    pub list: bool,
+    /// The seed of everything that is random in a scenario
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// Run scenarios.

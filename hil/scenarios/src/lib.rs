@@ -6,6 +6,7 @@ use anyhow::Result;
 
 pub mod cli;
 pub mod junit;
+pub mod mutants;
 
 /// One story.
 #[derive(Clone, Copy, Debug)]

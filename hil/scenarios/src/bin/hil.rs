@@ -4,11 +4,13 @@
 
 use adit_hil::artifacts::Visitor;
 use adit_hil::{Guest, Lab};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
-use scenarios::cli::{Cli, Command, Run};
+use scenarios::cli::{Cli, Command, Mutants, Run};
 use scenarios::junit::{self, Outcome};
+use scenarios::mutants::{Change, MUTANTS, Mutant, Nursery};
 use scenarios::{ALL, Scenario, Set};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +41,7 @@ fn start(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Command::Run(run) => play_all(&run),
+        Command::Mutants(args) => mutants(&args),
     }
 }
 
@@ -93,4 +96,81 @@ fn play(scenario: &Scenario, seed: u64, guest: &Arc<Guest>, run: &Run) -> Result
         None => {}
     }
     Ok(Outcome { name: scenario.name, seed, took, failure })
+}
+
+/// What a story says without any mutation; a mutant proves nothing where that is a complaint.
+type Controls = BTreeMap<&'static str, Option<String>>;
+
+fn mutants(args: &Mutants) -> Result<bool> {
+    let chosen: Vec<&Mutant> =
+        MUTANTS.iter().filter(|m| args.names.is_empty() || args.names.iter().any(|name| name == m.name)).collect();
+    ensure!(chosen.len() >= args.names.len().max(1), "no such mutant; `cargo hil mutants --list` shows them");
+    if args.list {
+        for mutant in chosen {
+            println!("{:<24}{:<20}without: {}", mutant.name, mutant.scenario, mutant.removes()?);
+        }
+        return Ok(true);
+    }
+    let guest = Guest::prepare_system().context("prepare the guest")?;
+    let nursery = Nursery::open(&guest.folder().join("mutants"))?;
+    let mut controls = Controls::new();
+    let healthy = Arc::new(guest.clone().with_programs(&nursery.programs(None)?));
+    for mutant in &chosen {
+        if !controls.contains_key(mutant.scenario) {
+            let started = Instant::now();
+            let failure = play_without(mutant, "control", args.seed, &healthy)?;
+            let word = if failure.is_none() { "ok" } else { "FAIL" };
+            println!("{word:<5}{:<24}{:<20}{:6.1} s", "control", mutant.scenario, started.elapsed().as_secs_f64());
+            controls.insert(mutant.scenario, failure);
+        }
+    }
+    let mut failed = 0;
+    for mutant in &chosen {
+        let started = Instant::now();
+        let (proven, words) = judge(mutant, args.seed, &guest, &nursery, &controls)?;
+        let word = if proven { "ok" } else { "FAIL" };
+        println!("{word:<5}{:<24}{:<20}{:6.1} s", mutant.name, mutant.scenario, started.elapsed().as_secs_f64());
+        println!("     {words}");
+        failed += usize::from(!proven);
+    }
+    println!("\n{} passed, {failed} failed", chosen.len() - failed);
+    Ok(failed == 0)
+}
+
+/// Whether this mutant proves that its story bites, and what was said.
+fn judge(mutant: &Mutant, seed: u64, guest: &Guest, nursery: &Nursery, controls: &Controls) -> Result<(bool, String)> {
+    if let Some(Some(failure)) = controls.get(mutant.scenario) {
+        return Ok((false, format!("the story fails without it too: {failure}")));
+    }
+    let mutated = match nursery.programs(Some(mutant)) {
+        Ok(programs) => guest.clone().with_programs(&programs),
+        Err(error) => return Ok((false, format!("{error:#}"))),
+    };
+    let mutated = match mutant.change {
+        Change::Patch => mutated,
+        Change::Setting(setting) => mutated.with_setting(setting),
+    };
+    let Some(failure) = play_without(mutant, mutant.name, seed, &Arc::new(mutated))? else {
+        return Ok((false, format!("the story does not miss it: {}", mutant.removes()?)));
+    };
+    Ok(match mutant.reason(&failure) {
+        Some(words) => (true, format!("says: {words}")),
+        None => (false, format!("it failed, but not with {:?}: {failure}", mutant.says)),
+    })
+}
+
+/// Plays a mutant's story with this guest; what it says when it fails. Artifacts are kept for a failure that is not the
+/// expected one.
+fn play_without(mutant: &Mutant, who: &str, seed: u64, guest: &Arc<Guest>) -> Result<Option<String>> {
+    let scenario = mutant.story()?;
+    let mut lab = Lab::new(&format!("{who}-{}", scenario.name), seed, guest, Visitor::Nobody)?;
+    let again = format!("#!/bin/sh\nexec cargo hil mutants {} --seed {seed}\n", mutant.name);
+    std::fs::write(lab.path("repro.sh"), again).context("write repro.sh")?;
+    let result = (scenario.play)(&mut lab);
+    let dir = lab.path("");
+    let failure = lab.end(result, false).err().map(|error| format!("{error:#}"));
+    if who != "control" && failure.as_ref().is_some_and(|failure| mutant.reason(failure).is_some()) {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    Ok(failure)
 }
