@@ -145,21 +145,31 @@ impl State {
     /// # Errors
     /// When the file is damaged or can't be written.
     pub fn identity(&self) -> Result<Identity, StateError> {
-        let path = self.dir.join(IDENTITY);
-        match files::read(&path, 4 << 10) {
-            Ok(bytes) => {
-                let text = core::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(IDENTITY_HEAD));
-                let seed = text.and_then(unhex).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-                seed.map(Identity::from_seed).ok_or(StateError::Identity(path))
-            }
-            Err(error) if error.is_absent() => {
-                let identity = Identity::generate();
-                let text = format!("{IDENTITY_HEAD}\n{}\n", hex(identity.seed()));
-                files::apply(&files::replacing(&self.dir, IDENTITY, text.into_bytes()))?;
-                Ok(identity)
-            }
-            Err(error) => Err(error.into()),
+        if let Some(identity) = self.stored_identity()? {
+            return Ok(identity);
         }
+        // `aditd token` may be typed while the agent starts for the first time: only one of them makes the key.
+        let dir = File::open(&self.dir).map_err(FileError::at("open", &self.dir))?;
+        dir.lock().map_err(FileError::at("lock", &self.dir))?;
+        if let Some(identity) = self.stored_identity()? {
+            return Ok(identity);
+        }
+        let identity = Identity::generate();
+        let text = format!("{IDENTITY_HEAD}\n{}\n", hex(identity.seed()));
+        files::apply(&files::replacing(&self.dir, IDENTITY, text.into_bytes()))?;
+        Ok(identity)
+    }
+
+    fn stored_identity(&self) -> Result<Option<Identity>, StateError> {
+        let path = self.dir.join(IDENTITY);
+        let bytes = match files::read(&path, 4 << 10) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let text = core::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(IDENTITY_HEAD));
+        let seed = text.and_then(unhex).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+        seed.map(|seed| Some(Identity::from_seed(seed))).ok_or(StateError::Identity(path))
     }
 
     /// The address record's number and last content; nothing when there was none.
@@ -308,6 +318,16 @@ mod tests {
         assert_eq!(mode(state.dir()), 0o700);
         assert_eq!(mode(&state.dir().join("peers")), 0o700);
         assert_eq!(mode(&state.dir().join("identity")), 0o600);
+    }
+
+    #[test]
+    fn two_programs_that_start_at_once_make_one_identity() {
+        for _ in 0..20 {
+            let (_dir, state) = state();
+            let ask = || state.identity().expect("made or read").public_key();
+            let keys = std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(ask)).map(|asked| asked.join().expect("asked")));
+            assert_eq!(keys, [keys[0]; 4]);
+        }
     }
 
     #[test]
