@@ -10,22 +10,28 @@ use embedded_io_adapters::std::FromStd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How long one question may take before it is asked again, wall time: an agent that is not up yet reads nothing.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// What the harness calls itself.
+const SOFTWARE: &str = concat!("adit-hil ", env!("CARGO_PKG_VERSION"));
 
-/// Asks for the whole health report, again and again until the agent answers.
+/// The virtio port on which the agent speaks adit's own protocol.
+pub const AGENT_PORT: &str = "adit.console";
+/// How long the agent may take to answer, the machine's own time.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a greeting may take before it is said again, wall time: an agent that is not up yet reads nothing.
+const GREET_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Greets until the agent answers, then asks for the whole health report.
 ///
 /// # Errors
 /// When it does not answer `within` the machine's own time.
 pub(crate) fn poll(port: UnixStream, clock: &MachineClock, within: Duration) -> Result<Polled> {
-    port.set_read_timeout(Some(ASK_AGAIN_AFTER)).context("set a deadline for the agent")?;
-    let mut client = SerialClient::new(FromStd::new(port), ASK_AGAIN_AFTER);
+    port.set_read_timeout(Some(GREET_AGAIN_AFTER)).context("set a deadline for the agent")?;
     let deadline = clock.now() + within;
-    loop {
-        match client.poll(Poll { report: 0, inventory: 0 }) {
-            Ok(polled) => return Ok(polled),
-            Err(error) if clock.now() > deadline => return Err(error).context("the agent did not answer"),
-            Err(_) => {}
+    let mut client = SerialClient::new(FromStd::new(port), GREET_AGAIN_AFTER);
+    while let Err(error) = client.hello(SOFTWARE) {
+        if clock.now() > deadline {
+            return Err(error).context("the agent did not answer");
         }
     }
+    SerialClient::new(client.into_line(), within).poll(Poll { report: 0, inventory: 0 }).context("ask for a report")
 }

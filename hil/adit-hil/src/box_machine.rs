@@ -2,7 +2,7 @@
 //! A box: a machine whose `aditd` keeps a store on a disk of its own and answers on a network and on its serial port. When
 //! it goes out of scope it is looked at for the last time, whatever the story was about.
 
-use crate::agent;
+use crate::agent::AGENT_PORT;
 use crate::disk::log::{End as LogEnd, Log};
 use crate::disk::replay::{Counts, Plan, Points, Replay, State, States};
 use crate::disk::{Disk, Kind};
@@ -12,8 +12,7 @@ use crate::machine::Parts;
 use crate::net::{Host, Lan};
 use crate::program::Ran;
 use crate::running::Machine;
-use adit_guest::words::{Address, Answer, Ask, End, Program};
-use adit_link::serial::Polled;
+use adit_guest::words::{Address, Answer, Ask, End};
 use anyhow::{Context as _, Result, bail};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ops::{Deref, DerefMut};
@@ -31,10 +30,6 @@ const MIRROR_SERIALS: [&str; 2] = ["ADIT-MIRROR0", "ADIT-MIRROR1"];
 pub const STORE_BYTES: u64 = 256 << 20;
 /// The most memory an agent may have used at any time, KiB: the budget of the smallest board.
 pub const AGENT_KIB_MAX: u64 = 64 << 10;
-/// The virtio port on which the agent speaks adit's own protocol.
-pub const AGENT_PORT: &str = "adit.console";
-/// The agent's log.
-const AGENT_LOG: &str = "/run/aditd.log";
 /// Bytes of a log or of a /proc file that are looked at.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that tell a place in the store from every other: sealed records never repeat.
@@ -65,6 +60,7 @@ pub struct BoxParts<'lab> {
     lan: Lan,
     parts: Parts,
     store: StoreOn,
+    called: Option<String>,
 }
 
 /// What the store lies on.
@@ -102,6 +98,7 @@ pub struct BoxMachine {
     mirror_made: bool,
     /// The mirror has one disk only.
     half_mirror: bool,
+    called: Option<String>,
 }
 
 impl<'lab> BoxParts<'lab> {
@@ -110,13 +107,20 @@ impl<'lab> BoxParts<'lab> {
         parts.inside = parts.inside.ours(&["aditd"]);
         parts.lans.push(lan.clone());
         parts.disks.push(store_disk(&lab.path(name), STORE_BYTES));
-        Self { lab, lan, parts, store: StoreOn::Disk }
+        Self { lab, lan, parts, store: StoreOn::Disk, called: None }
     }
 
     /// Changes the machine's parts.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(&mut self.parts);
+        self
+    }
+
+    /// Tells sources this DNS name instead of addresses.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = Some(name.to_owned());
         self
     }
 
@@ -173,6 +177,7 @@ impl<'lab> BoxParts<'lab> {
             store: self.store,
             mirror_made: false,
             half_mirror,
+            called: self.called,
         };
         started.machine.boot()?;
         started.come_up()?;
@@ -220,9 +225,13 @@ impl BoxMachine {
         }
         let (port, reached, own) = (adit_wire::DEFAULT_PORT, self.reached, self.address);
         let (name, console) = (self.machine.name().to_owned(), self.machine.virtio_port(AGENT_PORT)?);
+        let reached = match &self.called {
+            Some(name) => format!("\"{name}:{port}\""),
+            None => format!("\"{reached}\", \"[{own}]:{port}\""),
+        };
         let config = format!(
             "listen = \"[::]:{port}\"\nstate = \"{PLACE}/state\"\nname = \"{name}\"\nconsole = \"{console}\"\n\
-             address = [\"{reached}\", \"[{own}]:{port}\"]\n\n[box]\nstore = \"{PLACE}/store\"\n"
+             address = [{reached}]\n\n[box]\nstore = \"{PLACE}/store\"\n"
         );
         self.machine.hand()?.write_file(CONFIG, 0o644, config.as_bytes())?;
         self.start_agent()
@@ -263,13 +272,34 @@ impl BoxMachine {
         Ok(MIRROR.to_owned())
     }
 
+    /// Its address on its network.
+    #[must_use]
+    pub const fn address(&self) -> Ipv6Addr {
+        self.address
+    }
+
+    /// Waits until it has an address in another network than before, and answers it.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn new_address(&mut self) -> Result<Ipv6Addr> {
+        let old = self.address.segments();
+        self.address = self.address_where(|address| address.segments()[..4] != old[..4])?;
+        Ok(self.address)
+    }
+
     /// The address that the network's router gave it; waits until it is usable.
     fn global_address(&mut self) -> Result<Ipv6Addr> {
+        self.address_where(|_| true)
+    }
+
+    fn address_where(&mut self, wanted: impl Fn(Ipv6Addr) -> bool) -> Result<Ipv6Addr> {
         let clock = self.machine.clock()?;
         let deadline = clock.now() + ANSWER_DEADLINE;
         loop {
             let addresses = self.machine.hand()?.addresses()?;
-            let usable = |a: &&Address| !a.tentative && (a.address.is_unique_local() || is_global(a.address));
+            let global = |a: &Address| a.address.is_unique_local() || is_global(a.address);
+            let usable = |a: &&Address| !a.tentative && global(a) && wanted(a.address);
             if let Some(found) = addresses.iter().find(usable) {
                 return Ok(found.address);
             }
@@ -285,9 +315,8 @@ impl BoxMachine {
     /// # Errors
     /// What its log says when it does not.
     pub fn start_agent(&mut self) -> Result<()> {
-        let program = Program::new(&["/usr/bin/aditd", "--config", CONFIG]);
-        self.agent = Some(self.machine.hand()?.spawn(program, AGENT_LOG)?);
-        self.report().map(drop)
+        self.agent = Some(self.machine.start_agent(CONFIG)?);
+        Ok(())
     }
 
     /// Stops the agent as a service manager does.
@@ -299,28 +328,8 @@ impl BoxMachine {
         let hand = self.machine.hand()?;
         hand.signal(i32::try_from(agent).context("a process number")?, SIGTERM)?;
         let end = hand.wait(agent, STOP_DEADLINE_MS)?;
-        anyhow::ensure!(end == End::Exit(0), "the agent ended with {end:?}; its log:\n{}", self.agent_log()?);
+        anyhow::ensure!(end == End::Exit(0), "the agent ended with {end:?}; its log:\n{}", self.machine.agent_log()?);
         Ok(())
-    }
-
-    /// The agent's log so far.
-    ///
-    /// # Errors
-    /// When the machine is off.
-    pub fn agent_log(&mut self) -> Result<String> {
-        let bytes = self.machine.hand()?.read_file(AGENT_LOG, LOG_BYTES_MAX)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// The agent's health report over the serial port: the product's own protocol.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub fn report(&mut self) -> Result<Polled> {
-        let clock = self.machine.clock()?;
-        let port = self.machine.agent_port()?;
-        let report = agent::poll(port, &clock, ANSWER_DEADLINE);
-        report.or_else(|error| bail!("{error:#}; the agent's log:\n{}", self.agent_log()?))
     }
 
     /// A one-time token, made by the agent inside.
@@ -469,21 +478,13 @@ impl BoxMachine {
         disk.cloned().context("the store lies on no disk of its own")
     }
 
-    /// A small file inside, as text.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read_text(&mut self, path: &str) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.machine.hand()?.read_file(path, LOG_BYTES_MAX)?).into_owned())
-    }
-
     /// What every story ends with: the agent stayed within its budget, its report is fresh, and the store is whole.
     fn last_look(&mut self) -> Result<()> {
         let Some(agent) = self.agent else { return Ok(()) };
         let status = self.machine.hand()?.read_file(&format!("/proc/{agent}/status"), LOG_BYTES_MAX)?;
         let most = field(&String::from_utf8_lossy(&status), "VmHWM:")?;
         anyhow::ensure!(most <= AGENT_KIB_MAX, "the agent used {most} KiB, its budget is {AGENT_KIB_MAX}");
-        self.report()?;
+        self.machine.report()?;
         self.stop_agent()?;
         self.run_inside(&["/usr/bin/aditd", "verify", "--config", CONFIG])?.succeeded().context("the last look")?;
         Ok(())

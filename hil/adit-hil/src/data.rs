@@ -48,7 +48,7 @@ pub(crate) fn fill(dir: &Path, seed: u64, files: usize, bytes: u64) -> Result<()
     Ok(())
 }
 
-fn noise(random: &mut Seeded, size: u64) -> Vec<u8> {
+pub(crate) fn noise(random: &mut Seeded, size: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while u64::try_from(bytes.len()).is_ok_and(|length| length < size) {
         bytes.extend(random.draw().to_le_bytes());

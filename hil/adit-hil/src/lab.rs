@@ -9,8 +9,9 @@ use crate::box_machine::{BoxMachine, BoxParts};
 use crate::data::Seeded;
 use crate::guest::Guest;
 use crate::machine::{Accel, Parts};
-use crate::net::Lan;
+use crate::net::{Gateway, Lan};
 use crate::running::Machine;
+use crate::server::Server;
 use crate::source::Source;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -66,6 +67,11 @@ impl Lab {
         chosen.into_iter().collect()
     }
 
+    /// So many bytes that do not compress.
+    pub fn noise(&mut self, bytes: u64) -> Vec<u8> {
+        crate::data::noise(&mut Seeded::new(self.draw()), bytes)
+    }
+
     /// A path among the artifacts.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -91,10 +97,26 @@ impl Lab {
     /// # Errors
     /// When it cannot be made.
     pub fn lan(&mut self, name: &str) -> Result<Lan> {
+        self.lan_with(name, PREFIX).map(|(lan, _)| lan)
+    }
+
+    /// A network whose router announces this prefix and itself as name server; it is captured.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn lan_with(&mut self, name: &str, prefix: &str) -> Result<(Lan, Gateway)> {
         let lan = Lan::new(name, self.draw())?;
         lan.capture(&self.path(&format!("{name}.pcap")))?;
-        lan.router().prefix(PREFIX).rdnss().start()?;
-        Ok(lan)
+        let gateway = lan.router().prefix(prefix).rdnss().start()?;
+        Ok((lan, gateway))
+    }
+
+    /// A source inside a machine on this network, with so many bytes of data.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn server(&mut self, name: &str, lan: &Lan, bytes: u64) -> Result<Server> {
+        Server::start(self, name, lan, bytes)
     }
 
     /// A machine of these parts; it is off.

@@ -20,6 +20,7 @@ mod port;
 pub mod program;
 pub mod qmp;
 pub mod running;
+pub mod server;
 pub mod source;
 pub mod ups;
 

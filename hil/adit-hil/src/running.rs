@@ -2,6 +2,7 @@
 //! A machine that runs: its power, its console, QEMU's control channel, the hand inside it and the agent's own protocol on
 //! its serial port. Cutting the power kills QEMU; what its disk then holds is what reached the image.
 
+use crate::agent;
 use crate::artifacts::{Artifacts, Visitor};
 use crate::clock::MachineClock;
 use crate::console::Console;
@@ -11,7 +12,8 @@ use crate::machine::{Accel, Channels, Parts, QEMU};
 use crate::program::Ran;
 use crate::qmp::Qmp;
 use adit_guest::client::Hand;
-use adit_guest::words::{End, Program};
+use adit_guest::words::{Answer, Ask, End, Program};
+use adit_link::serial::Polled;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -28,6 +30,12 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(90);
 /// How long the hand may be silent, wall time; longer than anything it is asked to wait for.
 const HAND_DEADLINE: Duration = Duration::from_secs(400);
+/// How long one command inside may take, the machine's own time.
+const LINE_DEADLINE: Duration = Duration::from_secs(120);
+/// The agent's log inside.
+const AGENT_LOG: &str = "/run/aditd.log";
+/// Bytes of it that are read.
+const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Virtio devices that are looked through for a port.
 const VIRTIO_DEVICES_MAX: u32 = 16;
 /// Ports of one of them.
@@ -363,9 +371,13 @@ impl Machine {
         anyhow::ensure!(saved.parts.name == self.parts.name, "the state belongs to {}", saved.parts.name);
         let uri = format!("exec:cat '{}'", saved.state.display());
         self.switch_on(&["-incoming".to_owned(), uri])?;
+        let deadline = Instant::now() + CONNECT_DEADLINE;
         let qmp = self.qmp()?;
+        while qmp.execute("query-status", json!({}))?["status"] != "paused" {
+            anyhow::ensure!(Instant::now() < deadline, "QEMU did not read the saved machine in {CONNECT_DEADLINE:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         qmp.execute("cont", json!({}))?;
-        qmp.wait_event("RESUME", CONNECT_DEADLINE, |_| true)?;
         self.take_hand()
     }
 
@@ -398,6 +410,35 @@ impl Machine {
         Ok(Ran { line, code, stdout: text(&ran.stdout), stderr: text(&ran.stderr) })
     }
 
+    /// Starts the agent with this configuration, a path inside, and waits until it answers; its process number.
+    ///
+    /// # Errors
+    /// What its log says when it does not.
+    pub fn start_agent(&mut self, config: &str) -> Result<u32> {
+        let process = self.hand()?.spawn(Program::new(&["/usr/bin/aditd", "--config", config]), AGENT_LOG)?;
+        self.report()?;
+        Ok(process)
+    }
+
+    /// The agent's health report over the serial port: the product's own protocol.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn report(&mut self) -> Result<Polled> {
+        let clock = self.clock()?;
+        let report = agent::poll(self.agent_port()?, &clock, agent::ANSWER_DEADLINE);
+        report.or_else(|error| bail!("{error:#}; the agent's log:\n{}", self.agent_log()?))
+    }
+
+    /// The agent's log so far.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn agent_log(&mut self) -> Result<String> {
+        let bytes = self.hand()?.read_file(AGENT_LOG, LOG_BYTES_MAX)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The device file of a virtio port.
     ///
     /// # Errors
@@ -414,6 +455,48 @@ impl Machine {
             }
         }
         bail!("{} has no virtio port {name}", self.parts.name)
+    }
+
+    /// Runs these commands one after the other, words split at spaces, each by its path in /usr/bin, /bin or /sbin as PATH has
+    /// it; answers the last.
+    ///
+    /// # Errors
+    /// The first that does not end well.
+    pub fn run_lines<S: AsRef<str>>(&mut self, lines: &[S]) -> Result<Ran> {
+        let mut last = None;
+        for line in lines {
+            let words: Vec<&str> = line.as_ref().split_ascii_whitespace().collect();
+            last = Some(self.run(&words, LINE_DEADLINE)?.succeeded()?);
+        }
+        last.context("there are lines")
+    }
+
+    /// A small file inside, as text.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_text(&mut self, path: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.hand()?.read_file(path, LOG_BYTES_MAX)?).into_owned())
+    }
+
+    /// Waits until a file inside holds something other than zeros at this offset.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_file(&mut self, path: &str, offset: u64) -> Result<()> {
+        let clock = self.clock()?;
+        let deadline = clock.now() + LINE_DEADLINE;
+        loop {
+            let hand = self.hand()?;
+            let asked = hand.ask(Ask::ReadFile { path: path.to_owned(), offset, bytes_max: 512 })?;
+            if let Ok(Answer::Bytes(bytes)) = hand.wait_for(asked)
+                && bytes.iter().any(|byte| *byte != 0)
+            {
+                return Ok(());
+            }
+            anyhow::ensure!(clock.now() < deadline, "{path} did not grow to {offset} bytes in {LINE_DEADLINE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Says that this story expects such a line on the console, which elsewhere is a kernel that stumbles.

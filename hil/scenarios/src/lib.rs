@@ -43,17 +43,25 @@ macro_rules! scenarios {
 }
 
 mod bad_sector;
+mod boots_quickly;
 mod disk_full;
 mod first_backup;
 mod loss_and_small_mtu;
+mod partition;
 mod power_cut;
 mod raid_disk_pulled;
+mod renumbered;
 mod rotten_bit;
+mod small_machine;
 mod stalled_disk;
 mod wrong_clock;
 
 scenarios! {
     Fast first_backup = first_backup::play "pair over the network, back up, verify, restore, compare"
+    Fast boots_quickly = boots_quickly::play "an answering agent beside an empty machine; a saved machine answers"
+    Fast renumbered = renumbered::play "the box's home gets another prefix in the middle of a backup"
+    Fast partition = partition::play "the way to the box is dead for an hour in the middle of a backup"
+    Fast small_machine = small_machine::play "a virtual machine with 64 MiB"
     Fast loss_and_small_mtu = loss_and_small_mtu::play "5 % of all frames lost, MTU 1280: slow and right"
     Fast disk_full = disk_full::play "the box's disk is full: told, and nothing acknowledged is lost"
     Fast bad_sector = bad_sector::play "a sector cannot be read: verification finds it, the box serves on"

@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("adit-image", &[]),
     ("adit-guest", &[]),
     ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-guest", "adit-image"]),
-    ("scenarios", &["adit-wire", "adit-hil"]),
+    ("scenarios", &["adit-wire", "adit-guest", "adit-hil"]),
     ("adit-nostd", &["adit-wire", "adit-proto"]),
     ("adit-tidy", &["adit-wire"]),
     ("adit-bench", &[]),
