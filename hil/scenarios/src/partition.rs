@@ -44,7 +44,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
 
     // Frames go to a card that nobody has: no carrier is lost and nobody is told.
     both.run_lines(&["ip -6 neigh replace fd00:ad17::2 lladdr 02:00:00:00:00:99 dev near nud permanent"])?;
-    ensure!(both.hand()?.wait(backup, HOUR_MS)? == End::Running, "the backup did not wait for the way to come back");
+    let end = both.hand()?.wait(backup, HOUR_MS)?;
+    ensure!(end == End::Running, "the backup did not wait for the way: {end:?}, {}", both.read_text("/run/backup.log")?);
     both.run_lines(&["ip -6 neigh del fd00:ad17::2 dev near"])?;
     let end = both.hand()?.wait(backup, HOUR_MS)?;
     let words = both.read_text("/run/backup.log")?;
