@@ -325,7 +325,8 @@ mod tests {
         for _ in 0..20 {
             let (_dir, state) = state();
             let ask = || state.identity().expect("made or read").public_key();
-            let keys = std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(ask)).map(|asked| asked.join().expect("asked")));
+            let keys =
+                std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(ask)).map(|asked| asked.join().expect("asked")));
             assert_eq!(keys, [keys[0]; 4]);
         }
     }

@@ -30,8 +30,6 @@ const MIRROR_SERIALS: [&str; 2] = ["ADIT-MIRROR0", "ADIT-MIRROR1"];
 pub const STORE_BYTES: u64 = 256 << 20;
 /// The most memory an agent may have used at any time, KiB: the budget of the smallest board.
 pub const AGENT_KIB_MAX: u64 = 64 << 10;
-/// Bytes of a log or of a /proc file that are looked at.
-const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that tell a place in the store from every other: sealed records never repeat.
 const MARKER_BYTES: usize = 512;
 /// How many numbers of segments are tried.
@@ -353,26 +351,24 @@ impl BoxMachine {
         Ok(ran)
     }
 
-    /// Waits until the agent has written so many bytes since it started.
+    /// Waits until the agent has written so many bytes more than it has now.
     ///
     /// # Errors
     /// When it does not in time.
     pub fn wait_written(&mut self, bytes: u64) -> Result<()> {
-        let agent = self.agent.context("no agent runs")?;
         let clock = self.machine.clock()?;
         let deadline = clock.now() + ANSWER_DEADLINE;
-        loop {
-            let io = self.machine.hand()?.read_file(&format!("/proc/{agent}/io"), LOG_BYTES_MAX)?;
-            let written = field(&String::from_utf8_lossy(&io), "wchar:")?;
-            if written >= bytes {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                clock.now() < deadline,
-                "the agent wrote {written} bytes, not {bytes}, in {ANSWER_DEADLINE:?}"
-            );
+        let until = self.written()? + bytes;
+        while self.written()? < until {
+            anyhow::ensure!(clock.now() < deadline, "the agent did not write {bytes} bytes in {ANSWER_DEADLINE:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
+    }
+
+    fn written(&mut self) -> Result<u64> {
+        let agent = self.agent.context("no agent runs")?;
+        field(&self.machine.read_text(&format!("/proc/{agent}/io"))?, "wchar:")
     }
 
     /// The sector of the store's disk that holds byte `offset` of the first segment, by looking for its content.
@@ -481,8 +477,7 @@ impl BoxMachine {
     /// What every story ends with: the agent stayed within its budget, its report is fresh, and the store is whole.
     fn last_look(&mut self) -> Result<()> {
         let Some(agent) = self.agent else { return Ok(()) };
-        let status = self.machine.hand()?.read_file(&format!("/proc/{agent}/status"), LOG_BYTES_MAX)?;
-        let most = field(&String::from_utf8_lossy(&status), "VmHWM:")?;
+        let most = field(&self.machine.read_text(&format!("/proc/{agent}/status"))?, "VmHWM:")?;
         anyhow::ensure!(most <= AGENT_KIB_MAX, "the agent used {most} KiB, its budget is {AGENT_KIB_MAX}");
         self.machine.report()?;
         self.stop_agent()?;

@@ -48,7 +48,8 @@ impl Server {
         machine.boot()?;
         machine.hand()?.write_file(&format!("{DATA}/noise"), 0o644, &lab.noise(bytes))?;
         let (file, public) = (lab.path(&format!("{name}.key")), lab.path(&format!("{name}.pub")));
-        let words = ["keygen".as_ref(), "--recovery-file".as_ref(), file.as_os_str(), "--public".as_ref(), public.as_os_str()];
+        let words =
+            ["keygen".as_ref(), "--recovery-file".as_ref(), file.as_os_str(), "--public".as_ref(), public.as_os_str()];
         Running::start(&lab.guest().program("adit"), words)?.finish()?.succeeded()?;
         let recovery = std::fs::read_to_string(&public).context("read the public recovery file")?;
         Ok(Self { machine, recovery })
@@ -104,7 +105,7 @@ impl Server {
         let line = format!("{}: adit backup", self.machine.name());
         match end {
             End::Exit(code) => Ok(Ran { line, code, stdout: words, stderr: String::new() }),
-            other => bail!("{line} ended as {other:?}:\n{words}"),
+            other @ (End::Running | End::Signal(_) | End::Deadline) => bail!("{line} ended as {other:?}:\n{words}"),
         }
     }
 }

@@ -37,15 +37,31 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     both.wait_file("/srv/state/identity", 0)?;
     let token = "aditd token --config /etc/aditd.toml --role source --name web1";
     let token = both.run_lines(&[token])?.stdout.trim().to_owned();
-    both.run_lines(&["adit --state /root/state init --recipient /root/key.pub", &format!("adit --state /root/state pair {token}")])?;
-    let backup = Program::new(&["/usr/bin/adit", "--state", "/root/state", "backup", "--json", "--patience", "2h", "/root/data"]);
+    both.run_lines(&[
+        "adit --state /root/state init --recipient /root/key.pub",
+        &format!("adit --state /root/state pair {token}"),
+    ])?;
+    let backup = Program::new(&[
+        "/usr/bin/adit",
+        "--state",
+        "/root/state",
+        "backup",
+        "--json",
+        "--patience",
+        "2h",
+        "/root/data",
+    ]);
     let backup = both.hand()?.spawn(backup, "/run/backup.log")?;
     both.wait_file("/srv/store/seg/00000000.adt", 6 << 20)?;
 
     // Frames go to a card that nobody has: no carrier is lost and nobody is told.
     both.run_lines(&["ip -6 neigh replace fd00:ad17::2 lladdr 02:00:00:00:00:99 dev near nud permanent"])?;
     let end = both.hand()?.wait(backup, HOUR_MS)?;
-    ensure!(end == End::Running, "the backup did not wait for the way: {end:?}, {}", both.read_text("/run/backup.log")?);
+    ensure!(
+        end == End::Running,
+        "the backup did not wait for the way: {end:?}, {}",
+        both.read_text("/run/backup.log")?
+    );
     both.run_lines(&["ip -6 neigh del fd00:ad17::2 dev near"])?;
     let end = both.hand()?.wait(backup, HOUR_MS)?;
     let words = both.read_text("/run/backup.log")?;

@@ -26,7 +26,9 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     door.renumber(BEFORE, AFTER)?;
     provider.resolve(NAME, Some(cellar.new_address()?))?;
     let ran = web.finish(run)?.succeeded()?;
-    lab.tell(&format!("{:?} {:?}", router.forwarded(), ran.json()?))?;
+    let reconnects = &ran.json()?["reconnects"];
+    lab.tell(&format!("{:?}, {reconnects} reconnects", router.forwarded()))?;
+    ensure!(*reconnects != 0, "the fault did not bite: the line was never lost");
     let list = web.adit(&["snapshots"])?.succeeded()?;
     ensure!(list.stdout.contains("complete"), "no snapshot arrived: {}", list.stdout);
     Ok(())
