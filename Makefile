@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil-guest hil-mutants clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil hil-guest hil-mutants clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +16,8 @@ demo: ## pair, back up, verify, damage, recover on this machine: about a minute 
 build: ## aditd and adit, release, into target/release
 	cargo build --release --package aditd --package adit
 
-test: ## everything that needs no root: tools, format, lints, no_std, all tests
-	@$(PARTS) tools format lints no-std build tests doc-tests
+test: ## everything that needs no root: tools, format, lints, no_std, all tests, the fast stories on QEMU machines
+	@$(PARTS) tools format lints no-std build tests doc-tests hil-guest stories
 
 test-services: ## tests in network namespaces of their own (needs root; installs iproute2 when missing)
 	@$(PARTS) net-tools build netns
@@ -48,6 +48,9 @@ deny: ## licences, banned crates and sources of all dependencies (installs cargo
 
 deb: ## the Debian package with static binaries and systemd units, into target/deb
 	@$(PARTS) deb
+
+hil: ## all stories on QEMU machines, the slow ones too (`cargo hil` runs single ones)
+	@$(PARTS) tools hil
 
 hil-guest: ## what harness machines boot: Debian's kernel and static programs, into target/hil
 	@$(PARTS) hil-guest

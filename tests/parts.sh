@@ -35,7 +35,9 @@ need() {
 }
 
 part_tools() {
-    need cc gcc make make dpkg-deb dpkg systemd-analyze systemd
+    need cc gcc make make dpkg-deb dpkg apt-get apt systemd-analyze systemd \
+        qemu-system-x86_64 qemu-system-x86 diff diffutils
+    PATH=$PATH:/usr/sbin:/sbin need mke2fs e2fsprogs
     command -v cargo >/dev/null || die "Rust is missing: install rustup, then start again (rust-toolchain.toml names the version)"
     local want have
     want=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
@@ -81,10 +83,10 @@ part_bench() {
 part_peers() { bash tests/adit-bench/peers.sh restic borg; }
 part_rustic() { bash tests/adit-bench/peers.sh rustic; }
 part_deb() { bash images/packages/build-deb.sh; }
-part_hil-guest() {
-    need dpkg-deb dpkg apt-get apt
-    cargo run --quiet --package adit-hil --bin hil-guest
-}
+# What harness machines boot: Debian's kernel and static programs, into target/hil.
+part_hil-guest() { cargo hil prepare; }
+part_stories() { cargo nextest run --workspace --profile stories; }
+part_hil() { cargo hil run --all; }
 part_hil-mutants() { cargo hil mutants; }
 
 # Advisories need a database from the network, so they are looked at by hand: cargo deny check advisories.

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 pub const README_LINES_MAX: usize = 90;
 /// The fuzz targets: a workspace of their own, told with the protocol.
 const FUZZ: &str = "protocol/fuzz";
+/// The list of the stories.
+const STORIES: &str = "hil/scenarios/src/lib.rs";
 /// Kinds of change that the changelog knows.
 const CHANGES: [&str; 6] = ["Added", "Changed", "Fixed", "Removed", "Security", "Format"];
 
@@ -207,7 +209,8 @@ fn proof(shown: &str, tests: &BTreeSet<String>) -> Complaints {
     }
 }
 
-/// Names of all test functions: the `fn` below a line that ends in `test]` or inside `proptest!`.
+/// Names of all test functions: the `fn` below a line that ends in `test]` or inside `proptest!`; and of the fast stories on
+/// QEMU machines, which are tests by another runner.
 pub fn test_names(files: &[File]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in files.iter().filter(|file| file.is_rust()) {
@@ -222,6 +225,11 @@ pub fn test_names(files: &[File]) -> BTreeSet<String> {
                 names.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             }
             expects &= line.starts_with("//") || line.is_empty();
+            if file.path == STORIES
+                && let Some((name, _)) = line.strip_prefix("Fast ").and_then(|rest| rest.split_once(" = "))
+            {
+                names.insert(name.to_owned());
+            }
         }
     }
     names
@@ -337,6 +345,8 @@ mod tests {
     fn tests_are_told_from_other_functions() {
         let source = "#[test]\nfn one() {}\n#[tokio::test]\n#[expect(x)]\nasync fn two() {}\nfn three() {}\n#[test]\n/// Why.\nfn four() {}\n";
         assert_eq!(test_names(&[File::of("a.rs", source)]), BTreeSet::from(["one", "two", "four"].map(str::to_owned)));
+        let stories = "    Fast power_cut = power_cut::few \"…\"\n    Slow power_cuts = power_cut::many \"…\"\n";
+        assert_eq!(test_names(&[File::of(STORIES, stories)]), BTreeSet::from(["power_cut".to_owned()]));
     }
 
     #[test]

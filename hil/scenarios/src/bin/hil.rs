@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the results of this program")]
 
 use adit_hil::artifacts::Visitor;
+use adit_hil::guest::Spec;
 use adit_hil::{Guest, Lab};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
@@ -36,13 +37,25 @@ fn start(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Command::Prepare => {
-            let guest = Guest::prepare()?;
-            println!("kernel {}, in {}", guest.kernel_version()?, guest.folder().display());
+            prepare()?;
             Ok(true)
         }
         Command::Run(run) => play_all(&run),
         Command::Mutants(args) => mutants(&args),
     }
+}
+
+/// What machines boot, and how large it is.
+fn prepare() -> Result<()> {
+    let started = Instant::now();
+    let guest = Guest::prepare()?;
+    println!("kernel {} and static programs: {:.1} s", guest.kernel_version()?, started.elapsed().as_secs_f64());
+    let first = guest.initramfs(&Spec::default().ours(&["aditd"]))?;
+    let programs = ["adit-guest", "aditd", "adit"].map(|name| guest.program(name));
+    for path in programs.iter().chain([&guest.vmlinux(), &first]) {
+        println!("{:>8} KiB  {}", std::fs::metadata(path)?.len() / 1024, path.display());
+    }
+    Ok(())
 }
 
 fn play_all(run: &Run) -> Result<bool> {
