@@ -6,6 +6,7 @@ use crate::clock::MachineClock;
 use crate::console::Console;
 use crate::guest::{self, Guest, Spec};
 use crate::machine::{Accel, QEMU};
+use crate::running;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -68,7 +69,7 @@ fn smoke(guest: &Guest) -> Result<()> {
         .stderr(Stdio::null())
         .spawn()
         .context("start QEMU")?;
-    let result = listener.accept().context("QEMU's console").and_then(|(stream, _)| {
+    let result = running::accept(&listener, &mut process, SMOKE_DEADLINE).and_then(|stream| {
         let console = Console::read(stream, &dir.path().join("serial.log"))?;
         console.expect(adit_guest::EMPTY, &MachineClock::wall(), SMOKE_DEADLINE)
     });

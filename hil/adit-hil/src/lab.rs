@@ -28,6 +28,7 @@ pub struct Lab {
     artifacts: Artifacts,
     guest: Arc<Guest>,
     accel: Accel,
+    told: Vec<String>,
 }
 
 impl Lab {
@@ -38,7 +39,7 @@ impl Lab {
     pub fn new(scenario: &str, seed: u64, guest: &Arc<Guest>, visitor: Visitor) -> Result<Self> {
         let artifacts = Artifacts::make(&guest.folder().join("runs"), scenario, seed, visitor)?;
         let accel = accel::choose(guest)?;
-        Ok(Self { seed, random: Seeded::new(seed), artifacts, guest: Arc::clone(guest), accel })
+        Ok(Self { seed, random: Seeded::new(seed), artifacts, guest: Arc::clone(guest), accel, told: Vec::new() })
     }
 
     /// The seed of this run.
@@ -82,8 +83,15 @@ impl Lab {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn tell(&self, what: &str) -> Result<()> {
+    pub fn tell(&mut self, what: &str) -> Result<()> {
+        self.told.push(what.to_owned());
         self.artifacts.event("story", what)
+    }
+
+    /// What the story told so far.
+    #[must_use]
+    pub fn told(&self) -> &[String] {
+        &self.told
     }
 
     /// The guest's kernel and programs.

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How long QEMU may take to connect its channels, wall time.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+/// Lines of QEMU's last words that an error shows.
+const QEMU_LINES_SHOWN: usize = 5;
 /// How long a machine may take to its first process, its own time. A translated one takes 2 to 4 s.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(90);
 /// How long the hand may be silent, wall time; longer than anything it is asked to wait for.
@@ -140,11 +142,14 @@ impl Machine {
         let clock = MachineClock::of(process.id());
         let mut streams = Vec::new();
         for listener in listeners {
-            match listener.and_then(|listener| self.accept(&listener, &mut process)) {
+            match listener.and_then(|listener| accept(&listener, &mut process, CONNECT_DEADLINE)) {
                 Ok(stream) => streams.push(stream),
                 Err(error) => {
                     end(&mut process);
-                    return Err(error);
+                    let words = fs::read_to_string(self.file("qemu.log")).unwrap_or_default();
+                    let skip = words.lines().count().saturating_sub(QEMU_LINES_SHOWN);
+                    let words: Vec<&str> = words.lines().skip(skip).collect();
+                    return Err(error).with_context(|| format!("start {}: {}", self.parts.name, words.join("\n")));
                 }
             }
         }
@@ -158,33 +163,14 @@ impl Machine {
         Ok(())
     }
 
-    fn accept(&self, listener: &UnixListener, process: &mut Child) -> Result<UnixStream> {
-        listener.set_nonblocking(true).context("wait for QEMU")?;
-        let deadline = Instant::now() + CONNECT_DEADLINE;
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false).context("talk to QEMU")?;
-                    return Ok(stream);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("wait for QEMU"),
-            }
-            let ended = process.try_wait().context("ask for QEMU's state")?.is_some();
-            if ended || Instant::now() > deadline {
-                let words = fs::read_to_string(self.file("qemu.log")).unwrap_or_default();
-                let last = words.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
-                bail!("QEMU did not start for {}: {}", self.parts.name, last.join("\n"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
     fn take_hand(&mut self) -> Result<()> {
         let live = self.live()?;
         let stream = live.hand_stream.try_clone().context("share the hand's channel")?;
         stream.set_read_timeout(Some(HAND_DEADLINE)).context("set the hand's deadline")?;
-        live.hand = Some(Hand::new(stream));
+        live.hand = Some(match live.hand.take() {
+            Some(hand) => hand.reconnected(stream),
+            None => Hand::new(stream),
+        });
         Ok(())
     }
 
@@ -307,7 +293,6 @@ impl Machine {
     /// # Errors
     /// As [`Self::boot`].
     pub fn comes_back(&mut self) -> Result<()> {
-        self.live()?.hand = None;
         self.expect(adit_guest::READY, BOOT_DEADLINE)?;
         self.take_hand()
     }
@@ -547,6 +532,25 @@ impl Drop for Machine {
             end(&mut live.process);
             self.look_at_console(&live.console);
         }
+    }
+}
+
+/// Waits for QEMU to connect one of its channels, as long as it runs.
+pub(crate) fn accept(listener: &UnixListener, process: &mut Child, within: Duration) -> Result<UnixStream> {
+    listener.set_nonblocking(true).context("wait for QEMU")?;
+    let deadline = Instant::now() + within;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).context("talk to QEMU")?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("wait for QEMU"),
+        }
+        anyhow::ensure!(process.try_wait().context("ask for QEMU's state")?.is_none(), "QEMU ended at once");
+        anyhow::ensure!(Instant::now() < deadline, "QEMU did not connect in {within:?}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

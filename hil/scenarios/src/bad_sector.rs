@@ -6,6 +6,9 @@ use adit_hil::Lab;
 use adit_hil::disk::fault::{Access, Errno, Failure};
 use anyhow::{Result, ensure};
 
+/// The exit code for a damaged store.
+const DAMAGED: i32 = 7;
+
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let home = lab.lan("home")?;
     let mut cellar = lab.start_box("cellar", &home)?;
@@ -16,8 +19,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let (disk, qemu) = cellar.disk("store")?;
     disk.fail(qemu, &[Failure { access: Access::Read, sectors: Some(sector..sector + 8), errno: Errno::Io }])?;
     let ran = cellar.verify()?;
-    ensure!(ran.code != 0, "the bad sector was not found: {ran:?}");
-    lab.tell(&ran.stdout)?;
+    ensure!(ran.code == DAMAGED && ran.stdout.contains("damaged: "), "the bad sector was not found: {ran:?}");
+    lab.tell(ran.stdout.trim())?;
     let (disk, qemu) = cellar.disk("store")?;
     disk.heal(qemu)?;
     web.backup()?;

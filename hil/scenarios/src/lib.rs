@@ -46,6 +46,7 @@ mod bad_sector;
 mod boots_quickly;
 mod disk_full;
 mod first_backup;
+mod idle_day;
 mod loss_and_small_mtu;
 mod partition;
 mod power_cut;
@@ -54,6 +55,7 @@ mod renumbered;
 mod rotten_bit;
 mod small_machine;
 mod stalled_disk;
+mod watchdog_and_button;
 mod wrong_clock;
 
 scenarios! {
@@ -69,6 +71,8 @@ scenarios! {
     Fast raid_disk_pulled = raid_disk_pulled::play "one of two mirrored disks is pulled under a running backup"
     Fast stalled_disk = stalled_disk::play "the disk stops answering: the agent does not, the backup goes on"
     Fast wrong_clock = wrong_clock::play "the clock says 1970, then 2099: nothing depends on it"
+    Fast watchdog_and_button = watchdog_and_button::play "the watchdog bites, somebody presses the power button"
     Fast power_cut = power_cut::few "states a forgetful disk can be left in by a power cut, five of them booted"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
+    Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

@@ -98,11 +98,14 @@ fn play(scenario: &Scenario, seed: u64, guest: &Arc<Guest>, run: &Run) -> Result
     let visitor = if run.interactive { Visitor::Person } else { Visitor::Nobody };
     let mut lab = Lab::new(scenario.name, seed, guest, visitor)?;
     let result = (scenario.play)(&mut lab);
-    let dir = lab.path("");
+    let (dir, told) = (lab.path(""), lab.told().join("\n     "));
     let failure = lab.end(result, run.keep).err().map(|error| format!("{error:#}"));
     let took = started.elapsed();
     let word = if failure.is_some() { "FAIL" } else { "ok" };
     println!("{word:<5}{:<28}seed {seed:<6}{:6.1} s", scenario.name, took.as_secs_f64());
+    if !told.is_empty() {
+        println!("     {told}");
+    }
     match &failure {
         Some(text) => println!("{text}\n"),
         None if run.keep => println!("     kept in {}", dir.display()),
