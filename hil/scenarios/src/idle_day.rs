@@ -23,7 +23,11 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let agent = server.start_agent("/etc/aditd.toml")?;
     let mut used = Vec::new();
     for _ in 0..LOOKS {
-        ensure!(server.hand()?.wait(agent, DAY_MS / LOOKS)? == End::Running, "the agent ended: {}", server.agent_log()?);
+        ensure!(
+            server.hand()?.wait(agent, DAY_MS / LOOKS)? == End::Running,
+            "the agent ended: {}",
+            server.agent_log()?
+        );
         let status = server.read_text(&format!("/proc/{agent}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         used.push(line.trim().trim_end_matches("kB").trim().parse::<u64>()?);
