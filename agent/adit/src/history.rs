@@ -9,7 +9,7 @@ use crate::text;
 use adit_archive::keys::{Certified, verify};
 use adit_link::Link;
 use adit_wire::ids::{Id, PublicKey, SourceId};
-use adit_wire::read::{List, Listed};
+use adit_wire::read::{List, Listed, Listing};
 use adit_wire::signed::{PREFIX_SNAPSHOT, Snapshot};
 
 /// One snapshot of a list; its signature is not checked yet.
@@ -40,6 +40,8 @@ pub struct History {
     pub signing_key: PublicKey,
     /// Ascending by number.
     pub snapshots: Vec<Item>,
+    /// Heads of snapshots whose signed body the box has lost: they cannot be restored, the others can.
+    pub damaged: Vec<Id>,
 }
 
 /// Asks for all snapshots of a source.
@@ -47,7 +49,13 @@ pub struct History {
 /// # Errors
 /// When the link ends, the box refuses or the answer is malformed.
 pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
-    let mut history = History { source, certificate: Vec::new(), signing_key: PublicKey::ZERO, snapshots: Vec::new() };
+    let mut history = History {
+        source,
+        certificate: Vec::new(),
+        signing_key: PublicKey::ZERO,
+        snapshots: Vec::new(),
+        damaged: Vec::new(),
+    };
     loop {
         let after_seq = history.snapshots.last().map_or(0, |item| item.snapshot.seq);
         let frame = net::ask(link, &List { source, after_seq }).await?;
@@ -56,17 +64,7 @@ pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
         history.signing_key = listed.signing_key;
         let before = history.snapshots.len();
         for item in listed.snapshots.iter() {
-            let malformed = || Failure::new(Exit::Refused, "the box's list of snapshots is malformed", "update adit");
-            let item = item.map_err(|_| malformed())?;
-            let (snapshot, _, _) = Snapshot::read(item.body).map_err(|_| malformed())?;
-            history.snapshots.push(Item {
-                head: item.head,
-                snapshot,
-                body: item.body.to_vec(),
-                received_s: item.received_s,
-                new_records: item.new_records,
-                new_bytes: item.new_bytes,
-            });
+            history.take(&item.map_err(|_| malformed())?)?;
         }
         if !listed.more || history.snapshots.len() == before {
             return Ok(history);
@@ -74,7 +72,31 @@ pub async fn list(link: &Link, source: SourceId) -> Result<History, Failure> {
     }
 }
 
+fn malformed() -> Failure {
+    Failure::new(Exit::Refused, "the box's list of snapshots is malformed", "update adit")
+}
+
 impl History {
+    fn take(&mut self, item: &Listing<'_>) -> Result<(), Failure> {
+        if item.body.is_empty() {
+            // A page that begins after the last whole snapshot may name it again.
+            if !self.damaged.contains(&item.head) {
+                self.damaged.push(item.head);
+            }
+            return Ok(());
+        }
+        let (snapshot, _, _) = Snapshot::read(item.body).map_err(|_| malformed())?;
+        self.snapshots.push(Item {
+            head: item.head,
+            snapshot,
+            body: item.body.to_vec(),
+            received_s: item.received_s,
+            new_records: item.new_records,
+            new_bytes: item.new_bytes,
+        });
+        Ok(())
+    }
+
     /// The certificate, if this recovery key signed it for this source.
     #[must_use]
     pub fn certified(&self, recovery_signing_key: &PublicKey) -> Option<Certified> {
@@ -174,7 +196,13 @@ mod tests {
     }
 
     fn history(keys: &SourceKeys, snapshots: Vec<Item>) -> History {
-        History { source: keys.source(), certificate: Vec::new(), signing_key: keys.signing().public(), snapshots }
+        History {
+            source: keys.source(),
+            certificate: Vec::new(),
+            signing_key: keys.signing().public(),
+            snapshots,
+            damaged: Vec::new(),
+        }
     }
 
     #[test]
@@ -188,6 +216,20 @@ mod tests {
         assert_eq!(history.find(&text::short(&one.head)).unwrap().snapshot.seq, 1);
         assert_eq!(history.find("zzzzzz").unwrap_err().exit, Exit::Refused);
         assert!(history.find("9").unwrap_err().what.starts_with("there is no snapshot 9"));
+    }
+
+    #[test]
+    fn one_lost_snapshot_does_not_hide_the_others() {
+        let keys = SourceKeys::generate(&mut fill_random);
+        let one = item(&keys, 1, Id::ZERO);
+        let mut history = history(&keys, Vec::new());
+        let listing = |body| Listing { head: one.head, body, received_s: 0, new_records: 0, new_bytes: 0 };
+        for _ in 0..2 {
+            history.take(&listing(&[])).unwrap();
+        }
+        history.take(&listing(&one.body)).unwrap();
+        assert_eq!((history.snapshots.len(), history.damaged.as_slice()), (1, &[one.head][..]));
+        assert_eq!(history.take(&listing(&one.body[..9])).unwrap_err().exit, Exit::Refused);
     }
 
     #[test]

@@ -57,9 +57,9 @@ mutants! {
     Change::Setting(Setting::HalfMirror), mirror breaks raid_disk_pulled with "store is read-only";
     Change::Patch, health_apart breaks stalled_disk with "the agent did not answer";
     Change::Patch, clock_free_tokens breaks wrong_clock with "the token was used before or has expired";
-    Change::Patch, segment_flush breaks power_cut with "aditd verify" | "list of snapshots is malformed" | "instead of";
+    Change::Patch, segment_flush breaks power_cut with "aditd verify" | "\"damaged\":true" | "instead of";
     Change::Patch, ledger_flush breaks power_cut with "instead of";
-    Change::Patch, flush_before_commit breaks power_cut with "aditd verify" | "list of snapshots is malformed";
+    Change::Patch, flush_before_commit breaks power_cut with "aditd verify" | "\"damaged\":true";
 }
 
 impl Mutant {

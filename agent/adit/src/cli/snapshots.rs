@@ -32,6 +32,7 @@ impl Snapshots {
             link.close(None).await;
             Ok::<_, Failure>(history)
         })?;
+        let end = if history.damaged.is_empty() { Exit::Done } else { Exit::Damaged };
         if self.json {
             let array: Vec<_> = history
                 .snapshots
@@ -46,11 +47,12 @@ impl Snapshots {
                         "new_bytes": item.new_bytes,
                     })
                 })
+                .chain(history.damaged.iter().map(|head| json!({ "snapshot": head.to_string(), "damaged": true })))
                 .collect();
             print_json(&json!(array))?;
-            return Ok(Exit::Done);
+            return Ok(end);
         }
-        if history.snapshots.is_empty() {
+        if history.snapshots.is_empty() && history.damaged.is_empty() {
             return print("no snapshots yet: `adit backup PATH…` makes the first\n").map(|()| Exit::Done);
         }
         let mut lines = format!("{:<14}{:>6}  {:<21}{:>10}  {}\n", "SNAPSHOT", "NUMBER", "RECEIVED", "ADDED", "STATE");
@@ -64,7 +66,13 @@ impl Snapshots {
                 text::bytes(item.new_bytes),
             ));
         }
+        for head in &history.damaged {
+            lines.line(format_args!(
+                "{:<14}     ?  lost on the box by damage: it cannot be restored",
+                text::short(head)
+            ));
+        }
         print(&lines)?;
-        Ok(Exit::Done)
+        Ok(end)
     }
 }
