@@ -213,10 +213,17 @@ pub fn read<'a, M: Message<'a>>(frame: &'a Frame) -> Result<M, Failure> {
 pub fn is_lost(error: &LinkError) -> bool {
     match error {
         LinkError::Broken(_) | LinkError::Cut | LinkError::Dead | LinkError::Deadline(_) | LinkError::Closed => true,
-        LinkError::Goodbye(code) => code.is_none_or(|code| matches!(code, Code::Stopping | Code::Busy)),
-        LinkError::Refused(refusal) => refusal.code.is_some_and(|code| matches!(code, Code::Stopping | Code::Busy)),
+        LinkError::Goodbye(code) => code.is_none_or(passes),
+        LinkError::Refused(refusal) => refusal.code.is_some_and(passes),
         _ => false,
     }
+}
+
+/// Whether what the box said passes by itself. A deadline too: where only the way there is dead, the box gives up a silent
+/// source and its last word still arrives.
+#[must_use]
+pub const fn passes(code: Code) -> bool {
+    matches!(code, Code::Stopping | Code::Busy | Code::Deadline)
 }
 
 /// Whether dialling the same box again may help: every hop can heal, a missing pairing can't.
@@ -433,6 +440,7 @@ mod tests {
         assert!(is_busy(&tried(DialError::Closed)) && !is_busy(&tried(DialError::Refused)));
         assert!((0.5..=1.5).contains(&random_share()));
         assert!(is_lost(&LinkError::Cut));
+        assert!(is_lost(&LinkError::Goodbye(Some(Code::Deadline))));
         assert!(!is_lost(&LinkError::NotPaired));
         assert!(!is_lost(&LinkError::Protocol("x")));
     }

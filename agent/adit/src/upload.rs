@@ -521,7 +521,7 @@ impl Task {
                 self.answer(Answer::Committed(receipt))
             }
             SourceEvent::Refused { code, detail, .. } => match Code::from_number(code) {
-                Some(Code::Stopping | Code::Busy) => Err(End::Lost(LinkError::Goodbye(Code::from_number(code)))),
+                Some(code) if net::passes(code) => Err(End::Lost(LinkError::Goodbye(Some(code)))),
                 _ => Err(End::Failed(Failure::refused(code, &detail))),
             },
         }
