@@ -36,7 +36,7 @@ need() {
 
 part_tools() {
     need cc gcc make make dpkg-deb dpkg apt-get apt systemd-analyze systemd \
-        qemu-system-x86_64 qemu-system-x86 diff diffutils
+        qemu-system-x86_64 qemu-system-x86 diff diffutils setpriv util-linux
     PATH=$PATH:/usr/sbin:/sbin need mke2fs e2fsprogs
     command -v cargo >/dev/null || die "Rust is missing: install rustup, then start again (rust-toolchain.toml names the version)"
     local want have

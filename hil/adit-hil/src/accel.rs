@@ -5,13 +5,13 @@
 use crate::clock::MachineClock;
 use crate::console::Console;
 use crate::guest::{self, Guest, Spec};
-use crate::machine::{Accel, QEMU};
+use crate::machine::{self, Accel};
 use crate::running;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// What chooses: `auto`, `tcg` or `kvm`.
@@ -53,7 +53,7 @@ fn smoke(guest: &Guest) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("adit-kvm-").tempdir().context("a directory for the smoke boot")?;
     let listener = UnixListener::bind(dir.path().join("console")).context("listen for the smoke boot")?;
     let initramfs = guest.initramfs(&Spec::default())?;
-    let mut process = Command::new(QEMU)
+    let mut process = machine::qemu()
         .args(["-accel", "kvm", "-machine", guest::MACHINE, "-cpu", "host", "-m", "128M", "-nodefaults"])
         .args(["-no-user-config", "-display", "none", "-append"])
         .arg(format!("{} {}", guest::COMMAND_LINE, adit_guest::EMPTY_OPTION))

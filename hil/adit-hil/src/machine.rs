@@ -8,6 +8,7 @@ use crate::net::Lan;
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Least memory a machine may be given, MiB: below it nobody expects a kernel to say anything.
 pub const MEMORY_MIB_MIN: u32 = 32;
@@ -16,6 +17,14 @@ pub const MEMORY_MIB_DEFAULT: u32 = 256;
 
 /// The program that is every machine.
 pub const QEMU: &str = "qemu-system-x86_64";
+
+/// A command that becomes QEMU and ends with whoever started it, also when that is killed: a machine nobody looks after would
+/// run for ever.
+pub(crate) fn qemu() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", QEMU]);
+    command
+}
 
 /// What runs the machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::clock::MachineClock;
 use crate::console::Console;
 use crate::disk::fault::Faults;
 use crate::guest::Guest;
-use crate::machine::{Accel, Channels, Parts, QEMU};
+use crate::machine::{self, Accel, Channels, Parts, QEMU};
 use crate::program::Ran;
 use crate::qmp::Qmp;
 use adit_guest::client::Hand;
@@ -21,7 +21,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long QEMU may take to connect its channels, wall time.
@@ -131,14 +131,14 @@ impl Machine {
         self.artifacts.event(&self.parts.name, "power on")?;
         let listeners = Channels::ALL.map(|name| listen(&self.channels.path().join(name)));
         let log = File::options().create(true).append(true).open(self.file("qemu.log")).context("open qemu.log")?;
-        let mut process = Command::new(QEMU)
+        let mut process = machine::qemu()
             .args(&self.arguments)
             .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share qemu.log")?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("start {}; `make test` installs it", QEMU))?;
+            .with_context(|| format!("start {QEMU} by setpriv; `make test` installs both"))?;
         let clock = MachineClock::of(process.id());
         let mut streams = Vec::new();
         for listener in listeners {
