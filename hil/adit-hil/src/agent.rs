@@ -25,7 +25,9 @@ const GREET_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it does not answer `within` the machine's own time.
 pub(crate) fn poll(port: UnixStream, clock: &MachineClock, within: Duration) -> Result<Polled> {
-    port.set_read_timeout(Some(GREET_AGAIN_AFTER)).context("set a deadline for the agent")?;
+    // Both clones are one socket with one timeout.
+    let socket = port.try_clone().context("share the agent's port")?;
+    socket.set_read_timeout(Some(GREET_AGAIN_AFTER)).context("set a deadline for the agent")?;
     let deadline = clock.now() + within;
     let mut client = SerialClient::new(FromStd::new(port), GREET_AGAIN_AFTER);
     while let Err(error) = client.hello(SOFTWARE) {
@@ -33,5 +35,7 @@ pub(crate) fn poll(port: UnixStream, clock: &MachineClock, within: Duration) -> 
             return Err(error).context("the agent did not answer");
         }
     }
+    // A report may take the agent seconds, and a read that ends early ends the question.
+    socket.set_read_timeout(Some(within)).context("set a deadline for the agent")?;
     SerialClient::new(client.into_line(), within).poll(Poll { report: 0, inventory: 0 }).context("ask for a report")
 }
