@@ -500,7 +500,8 @@ impl Machine {
         if !self.is_on() {
             return Ok(());
         }
-        let shell = "exec /bin/busybox sh -i </dev/ttyS0 >/dev/ttyS0 2>&1";
+        let shell = "/bin/busybox mkdir -p /opt; /bin/busybox --install -s /opt; PATH=$PATH:/opt; \
+            exec /bin/busybox sh -i </dev/ttyS0 >/dev/ttyS0 2>&1";
         self.hand()?.spawn(Program::new(&["/bin/busybox", "sh", "-c", shell]), "/run/shell.log")?;
         println!("{}: a shell on its console; busybox has the usual commands, Ctrl-D ends it", self.parts.name);
         self.console()?.hand_over()
