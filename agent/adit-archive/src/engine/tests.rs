@@ -181,11 +181,13 @@ fn what_the_box_lost_is_sent_again() {
     fs::write(machine.data().join("medium"), noise(6, 400_000)).unwrap();
     settle(&machine.data());
     let first = machine.backup();
-    let (mut root, mut kinds) = (first.root, HashSet::new());
+    let mut root = first.root;
     for round in 0..12 {
-        let closure: Vec<Id> = machine.peer.closure(root).into_iter().collect();
-        let lost = closure[round * 7 % closure.len()];
-        kinds.insert(machine.peer.class(&lost));
+        // Ids are random: content and structure are lost in turn, whichever stand where.
+        let class = if round % 2 == 0 { Class::Data } else { Class::Node };
+        let closure = machine.peer.closure(root).into_iter();
+        let losable: Vec<Id> = closure.filter(|id| machine.peer.class(id) == class).collect();
+        let lost = losable[round * 7 % losable.len()];
         machine.peer.lose(&lost);
         let plan = machine.plan();
         let known = machine.known();
@@ -204,7 +206,6 @@ fn what_the_box_lost_is_sent_again() {
         settle(&machine.data());
         root = machine.backup().root;
     }
-    assert_eq!(kinds.len(), 2, "only {kinds:?} was lost");
 }
 
 #[test]
