@@ -2,7 +2,7 @@
 //! A box: a machine whose `aditd` keeps a store on a disk of its own and answers on a network and on its serial port. When
 //! it goes out of scope it is looked at for the last time, whatever the story was about.
 
-use crate::agent::AGENT_PORT;
+use crate::agent::{AGENT_PORT, ANSWER_DEADLINE};
 use crate::disk::log::{End as LogEnd, Log};
 use crate::disk::replay::{Counts, Plan, Points, Replay, State, States};
 use crate::disk::{Disk, Kind};
@@ -24,10 +24,10 @@ use std::time::Duration;
 pub const STORE_DISK: &str = "store";
 /// Its serial number.
 pub const STORE_SERIAL: &str = "ADIT-STORE";
+/// Size of that disk, bytes; the two disks of a mirror share it.
+pub const STORE_BYTES: u64 = 256 << 20;
 /// Serial numbers of the two disks of a mirror.
 const MIRROR_SERIALS: [&str; 2] = ["ADIT-MIRROR0", "ADIT-MIRROR1"];
-/// Size of that disk, bytes.
-pub const STORE_BYTES: u64 = 256 << 20;
 /// The most memory an agent may have used at any time, KiB: the budget of the smallest board.
 pub const AGENT_KIB_MAX: u64 = 64 << 10;
 /// Bytes that tell a place in the store from every other: sealed records never repeat.
@@ -48,8 +48,6 @@ const PLACE: &str = "/srv";
 const CONFIG: &str = "/etc/aditd.toml";
 /// How long a program inside may take, the machine's own time.
 const PROGRAM_DEADLINE: Duration = Duration::from_secs(120);
-/// How long the agent may take to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A box to be described.
 #[derive(Debug)]

@@ -25,8 +25,6 @@ pub const MACHINE: &str = "q35";
 /// The plain 64-bit processor, which costs an emulator least (`max`: a tenth more), and what cryptography asks for: without
 /// rdrand alone the agent takes a second longer to start. See [`MACHINE`].
 pub const CPU: &str = "qemu64,+rdrand,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt";
-/// Memory of a machine in MiB that leaves about 110 MiB to programs.
-pub const MEMORY_MIB: u32 = 192;
 /// The kernel's command line, see [`MACHINE`]. Left out are the kernel's tests of its own ciphers and page tables, its
 /// tracing, its list of signing keys (so modules load unchecked and taint it), and the second look at the clock. A panic
 /// ends or resets the machine at once.

@@ -10,8 +10,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Least memory a machine may be given, MiB: below it nobody expects a kernel to say anything.
-pub const MEMORY_MIB_MIN: u32 = 32;
 /// Memory of a machine that names none, MiB: the smallest common virtual machine has 512, a box of the 1 GB class more.
 pub const MEMORY_MIB_DEFAULT: u32 = 256;
 

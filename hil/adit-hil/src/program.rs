@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The exit code for a damaged store, of `adit` and `aditd`.
+pub const DAMAGED: i32 = 7;
 /// How long any program may take, wall time.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(300);
 /// Characters of a program's words that an error shows.

@@ -88,7 +88,7 @@ struct Live {
 /// A machine's memory and processor state in a file, to be continued many times.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    parts: Parts,
+    name: String,
     state: PathBuf,
 }
 
@@ -343,7 +343,7 @@ impl Machine {
         )?;
         qmp.execute("migrate", json!({ "uri": format!("exec:cat > '{path}'") }))?;
         qmp.wait_event("MIGRATION", CONNECT_DEADLINE, |event| event["data"]["status"] == "completed")?;
-        let saved = Saved { parts: self.parts.clone(), state };
+        let saved = Saved { name: self.parts.name.clone(), state };
         self.cut()?;
         Ok(saved)
     }
@@ -353,7 +353,7 @@ impl Machine {
     /// # Errors
     /// When QEMU refuses the file.
     pub fn restore(&mut self, saved: &Saved) -> Result<()> {
-        anyhow::ensure!(saved.parts.name == self.parts.name, "the state belongs to {}", saved.parts.name);
+        anyhow::ensure!(saved.name == self.parts.name, "the state belongs to {}", saved.name);
         let uri = format!("exec:cat '{}'", saved.state.display());
         self.switch_on(&["-incoming".to_owned(), uri])?;
         let deadline = Instant::now() + CONNECT_DEADLINE;

@@ -4,10 +4,8 @@
 
 use adit_hil::Lab;
 use adit_hil::disk::fault::{Access, Errno, Failure};
+use adit_hil::program::DAMAGED;
 use anyhow::{Result, ensure};
-
-/// The exit code for a damaged store.
-const DAMAGED: i32 = 7;
 
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let home = lab.lan("home")?;

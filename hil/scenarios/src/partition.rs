@@ -4,10 +4,13 @@
 //! idle time can be skipped: the hour takes seconds.
 
 use adit_guest::words::{End, Program};
+use adit_hil::program::Ran;
 use adit_hil::{Lab, Pace, Parts};
 use anyhow::{Result, ensure};
 
 const HOUR_MS: u32 = 3_600_000;
+/// The most that may be sent twice, bytes: what the box had not made durable.
+const RESENT_BYTES_MAX: u64 = 16 << 20;
 /// Two network stacks with a cable between them, and a box in the far one.
 const BEFORE: [&str; 8] = [
     "ip netns add far",
@@ -67,5 +70,9 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let words = both.read_text("/run/backup.log")?;
     ensure!(end == End::Exit(0), "the backup ended as {end:?}: {words}");
     lab.tell(&words)?;
+    let ran = Ran { line: "adit backup".to_owned(), code: 0, stdout: words, stderr: String::new() }.json()?;
+    ensure!(ran["reconnects"] != 0, "the fault did not bite: the line was never lost");
+    let resent = ran["bytes_resent"].as_u64();
+    ensure!(resent.is_some_and(|bytes| bytes <= RESENT_BYTES_MAX), "{resent:?} bytes were sent twice");
     Ok(())
 }

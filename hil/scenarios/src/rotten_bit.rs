@@ -3,6 +3,7 @@
 //! place; the next backup brings what is missing again.
 
 use adit_hil::Lab;
+use adit_hil::program::DAMAGED;
 use anyhow::{Result, ensure};
 
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
@@ -15,7 +16,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let (disk, _) = cellar.disk("store")?;
     disk.corrupt(sector * 512 + 100..sector * 512 + 101)?;
     let ran = cellar.verify()?;
-    ensure!(ran.code != 0, "the rotten bit was not found: {ran:?}");
+    ensure!(ran.code == DAMAGED && ran.stdout.contains("damaged: "), "the rotten bit was not found: {ran:?}");
     web.backup()?;
     cellar.verify()?.succeeded()?;
     web.restore_equals()

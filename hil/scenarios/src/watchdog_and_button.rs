@@ -4,6 +4,7 @@
 
 use adit_guest::words::Program;
 use adit_hil::Lab;
+use adit_hil::guest::BUTTON_MODULES;
 use adit_hil::machine::Watchdog;
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -14,12 +15,16 @@ const SIGKILL: i32 = 9;
 
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let home = lab.lan("home")?;
-    let inside = ["i6300esb", "button", "evdev"];
     let mut cellar = lab
         .new_box("cellar", &home)
         .with(|parts| {
             parts.watchdog = Some(Watchdog::I6300esb);
-            parts.inside = parts.inside.clone().modules(&inside).debian("busybox", &["bin/busybox"]);
+            parts.inside = parts
+                .inside
+                .clone()
+                .modules(&["i6300esb"])
+                .modules(&BUTTON_MODULES)
+                .debian("busybox", &["bin/busybox"]);
         })
         .start()?;
     let web = lab.source("web1")?;
