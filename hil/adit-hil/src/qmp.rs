@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long QEMU may take to answer a command, wall time: its main loop never waits for the guest.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// What is said of a QEMU that is no more.
+const ENDED: &str = "QEMU ended; its last words are in qemu.log";
 /// Longest line that is taken from QEMU, bytes.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -113,7 +115,9 @@ impl Qmp {
             }
             self.lines.get_ref().set_read_timeout(Some(left)).context("set a deadline")?;
             match self.lines.read_until(b'\n', &mut self.partial) {
-                Ok(0) => bail!("QEMU ended; its last words are in qemu.log"),
+                Ok(0) => bail!(ENDED),
+                // It ended before it read the command: the kernel throws the unread bytes away and says so.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => bail!(ENDED),
                 Ok(_) if self.partial.ends_with(b"\n") => {
                     let line = std::mem::take(&mut self.partial);
                     self.log.write_all(&line).context("write the log of QMP")?;
@@ -139,7 +143,7 @@ impl Monitor for Qmp {
 mod tests {
     use super::*;
 
-    /// A QEMU of a few lines: greets, then answers each command with the next script entry.
+    /// A QEMU of a few lines: greets, answers each command with the next script entry, and stays until the test is over.
     fn scripted(script: &'static [&'static str]) -> (Qmp, tempfile::TempDir) {
         let (near, far) = UnixStream::pair().expect("a pair of sockets");
         std::thread::spawn(move || {
@@ -152,14 +156,23 @@ mod tests {
                 }
                 lines.get_mut().write_all(format!("{answer}\n").as_bytes()).expect("answer");
             }
-            if !script.is_empty() {
-                // Stays until the test is over.
-                let _over = lines.read_line(&mut String::new()).is_ok();
-            }
+            let _over = lines.read_line(&mut String::new()).is_ok();
         });
+        greeted(near)
+    }
+
+    fn greeted(near: UnixStream) -> (Qmp, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a directory");
         let qmp = Qmp::greet(near, &dir.path().join("qmp.jsonl")).expect("a greeting");
         (qmp, dir)
+    }
+
+    /// A QEMU that answered its first command before it was asked, so that a test can end it between any two bytes.
+    fn hurried() -> (Qmp, UnixStream, tempfile::TempDir) {
+        let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+        far.write_all(b"{\"QMP\":{}}\n{\"return\":{}}\n").expect("greet");
+        let (qmp, dir) = greeted(near);
+        (qmp, far, dir)
     }
 
     #[test]
@@ -181,8 +194,22 @@ mod tests {
 
     #[test]
     fn a_qemu_that_ends_is_told() {
-        let (mut qmp, _dir) = scripted(&[]);
-        let error = qmp.execute("stop", json!({})).expect_err("it ended");
+        let (mut qmp, far, _dir) = hurried();
+        drop(far);
+        let error = qmp.execute("stop", json!({})).expect_err("it ended before the command");
+        assert!(format!("{error:#}").contains("ended"), "{error:#}");
+
+        let (mut qmp, far, _dir) = hurried();
+        let mut lines = BufReader::new(far);
+        lines.read_line(&mut String::new()).expect("the first command");
+        drop(lines);
+        let error = qmp.line(Instant::now() + ANSWER_DEADLINE).expect_err("it ended with every command read");
+        assert!(format!("{error:#}").contains("ended"), "{error:#}");
+
+        // Unread bytes when it ends: the next read says "connection reset", not "end of file".
+        let (mut qmp, far, _dir) = hurried();
+        drop(far);
+        let error = qmp.line(Instant::now() + ANSWER_DEADLINE).expect_err("it ended with a command unread");
         assert!(format!("{error:#}").contains("ended"), "{error:#}");
     }
 }
