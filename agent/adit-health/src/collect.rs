@@ -2,6 +2,9 @@
 //! Puts a report together: the operating system's basics, disks and arrays as the kernel sees them, the runs of this
 //! host's backup jobs and, on a box, the store and the sources.
 
+use crate::judge::Judge;
+use crate::limits::Limits;
+use crate::memory::Memory;
 use crate::model::{Component, Finding, Report};
 use crate::runs::RunRecord;
 use crate::{rules, runs, system};
@@ -65,43 +68,57 @@ pub struct SourceArrival {
 #[derive(Debug)]
 pub struct Collector {
     surroundings: Surroundings,
+    limits: Limits,
+    memory: Memory,
     system: Option<sysinfo::System>,
     sensors: Option<sysinfo::Components>,
 }
 
 impl Collector {
-    /// A collector for these surroundings.
+    /// A collector for these surroundings, with what the rules remember from the run before.
     #[must_use]
-    pub const fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings, system: None, sensors: None }
+    pub const fn new(surroundings: Surroundings, limits: Limits, memory: Memory) -> Self {
+        Self { surroundings, limits, memory, system: None, sensors: None }
+    }
+
+    /// What the rules remember: its owner stores it now and then.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Looks at everything once. `now_s` is the wall clock, seconds since 1970.
     pub fn collect(&mut self, now_s: u64, store: Option<&StoreReading>) -> Report {
         let root = self.surroundings.root.clone();
-        let mut components = vec![self.host()];
-        components.extend(system::disks(&root));
+        let limits = self.limits.clone();
+        let mut memory = std::mem::take(&mut self.memory);
+        let judge = &mut Judge::new(now_s, &limits, &mut memory);
+        let mut components = vec![self.host(judge)];
+        components.extend(system::disks(&root, judge));
         components.extend(system::arrays(&root));
-        components.extend(system::file_systems(&root));
-        components.extend(self.sensors());
+        components.extend(system::file_systems(&root, judge));
+        components.extend(self.sensors(judge));
         components.extend(system::power(&root));
         for dir in &self.surroundings.run_dirs {
             components.extend(jobs(dir, now_s));
         }
         if let Some(store) = store {
-            components.push(store_component(store, now_s));
+            components.push(store_component(store, judge));
             components.extend(store.sources.iter().map(|source| source_component(source, now_s)));
         }
         components.truncate(adit_wire::health::COMPONENTS_MAX);
+        memory.tidy(now_s);
+        self.memory = memory;
         let host = sysinfo::System::host_name().unwrap_or_else(|_| "host".to_owned());
         Report { host, time_s: now_s, components }
     }
 
-    fn host(&mut self) -> Component {
-        let (mut findings, mut readings) = system::kernel(&self.surroundings.root);
+    fn host(&mut self, judge: &mut Judge<'_>) -> Component {
+        let (mut findings, mut readings) = system::kernel(&self.surroundings.root, judge);
         let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let load = sysinfo::System::load_average().ok().map(|average| average.five);
+        let processors = i64::try_from(processors).unwrap_or(i64::MAX);
+        let load = sysinfo::System::load_average().ok().and_then(|average| hundredths(average.five));
         if self.system.is_none() {
             self.system = sysinfo::System::new().ok();
         }
@@ -110,24 +127,28 @@ impl Collector {
             (mib(system.total_memory()), mib(system.available_memory()), mib(system.used_swap()))
         });
         let unreadable = |check| Finding::new(check, Verdict::Unknown, Reason::NotReadable).with_detail("needs /proc");
-        findings.push(load.map_or_else(|| unreadable(Check::Load), |load| rules::load(load, processors)));
-        findings.push(
-            memory.map_or_else(|| unreadable(Check::Memory), |(total, available, _)| rules::memory(total, available)),
-        );
+        findings.push(match load {
+            Some(load) => rules::system::load(judge, load, processors),
+            None => unreadable(Check::Load),
+        });
+        findings.push(match memory {
+            Some((total, available, _)) => rules::system::memory(judge, total, available),
+            None => unreadable(Check::Memory),
+        });
         let uptime = sysinfo::System::uptime().ok();
         readings.extend([
             (Quantity::UptimeMinutes, uptime.and_then(|seconds| i64::try_from(seconds / 60).ok())),
-            (Quantity::LoadHundredths, load.and_then(hundredths)),
-            (Quantity::Processors, i64::try_from(processors).ok()),
+            (Quantity::LoadHundredths, load),
+            (Quantity::Processors, Some(processors)),
             (Quantity::MemoryMib, memory.map(|(total, ..)| total)),
             (Quantity::MemoryAvailableMib, memory.map(|(_, available, _)| available)),
             (Quantity::SwapUsedMib, memory.map(|(.., swap)| swap)),
         ]);
         let label = sysinfo::System::long_os_version().unwrap_or_else(|_| "Linux".to_owned());
-        Component { kind: ComponentKind::Host, id: "host".to_owned(), label, findings, readings }
+        Component { kind: ComponentKind::Host, id: rules::system::HOST.to_owned(), label, findings, readings }
     }
 
-    fn sensors(&mut self) -> Vec<Component> {
+    fn sensors(&mut self, judge: &mut Judge<'_>) -> Vec<Component> {
         if self.sensors.is_none() {
             self.sensors = sysinfo::Components::new().ok();
         }
@@ -138,11 +159,12 @@ impl Collector {
             .filter_map(|sensor| {
                 let tenths = sensor.temperature().and_then(tenths)?;
                 let critical = sensor.critical().and_then(self::tenths);
+                let id = sensor.id().unwrap_or_else(|| sensor.label()).to_owned();
                 Some(Component {
                     kind: ComponentKind::Sensor,
-                    id: sensor.id().unwrap_or_else(|| sensor.label()).to_owned(),
                     label: sensor.label().to_owned(),
-                    findings: vec![rules::temperature(Some(tenths), critical)],
+                    findings: vec![rules::environment::temperature(judge, &id, Some(tenths), critical)],
+                    id,
                     readings: vec![(Quantity::TemperatureTenths, Some(tenths))],
                 })
             })
@@ -204,7 +226,7 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
         kind: ComponentKind::Job,
         id: name.to_owned(),
         label: name.to_owned(),
-        findings: vec![rules::run(records, now_s)],
+        findings: vec![rules::backup::run(records, now_s)],
         readings: vec![
             (Quantity::LastMinutes, ended.and_then(|record| record.ended_s).map(minutes)),
             (Quantity::PeriodMinutes, ended.map(|record| signed(record.period_s / 60))),
@@ -215,7 +237,7 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
     }
 }
 
-fn store_component(store: &StoreReading, now_s: u64) -> Component {
+fn store_component(store: &StoreReading, judge: &mut Judge<'_>) -> Component {
     let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let state = store.read_only.as_ref().map_or_else(
@@ -227,12 +249,12 @@ fn store_component(store: &StoreReading, now_s: u64) -> Component {
     } else {
         Finding::ok(Check::StoreDamage)
     };
-    let space = rules::space(mib(store.size_bytes), mib(store.free_bytes));
+    let space = rules::file_system::space(judge, "store", mib(store.size_bytes), mib(store.free_bytes));
     Component {
         kind: ComponentKind::Store,
         id: "store".to_owned(),
         label: store.path.clone(),
-        findings: vec![state, damage, rules::verified(store.verified_s, store.created_s, now_s), space],
+        findings: vec![state, damage, rules::backup::verified(store.verified_s, store.created_s, judge.now_s()), space],
         readings: vec![
             (Quantity::StoredMib, Some(mib(store.stored_bytes))),
             (Quantity::FreeMib, Some(mib(store.free_bytes))),
@@ -258,7 +280,7 @@ fn source_component(source: &SourceArrival, now_s: u64) -> Component {
         kind: ComponentKind::Source,
         id: source.id.clone(),
         label: source.name.clone(),
-        findings: vec![rules::arrived(source.received_s, source.period_s, now_s)],
+        findings: vec![rules::backup::arrived(source.received_s, source.period_s, now_s)],
         readings: vec![
             (Quantity::LastMinutes, source.received_s.map(minutes)),
             (Quantity::Snapshots, i64::try_from(source.snapshots).ok()),
@@ -273,7 +295,11 @@ mod tests {
 
     #[test]
     fn this_machine_reports_memory_and_its_root() {
-        let mut collector = Collector::new(Surroundings { root: "/".into(), run_dirs: Vec::new() });
+        let mut collector = Collector::new(
+            Surroundings { root: "/".into(), run_dirs: Vec::new() },
+            Limits::default(),
+            Memory::default(),
+        );
         let report = collector.collect(1_800_000_000, None);
         let host = &report.components[0];
         let memory = host.readings.iter().find(|(quantity, _)| *quantity == Quantity::MemoryMib).unwrap().1.unwrap();
@@ -297,7 +323,8 @@ mod tests {
             }],
             ..StoreReading::default()
         };
-        let component = store_component(&store, 2_000);
+        let (limits, mut memory) = (Limits::default(), Memory::default());
+        let component = store_component(&store, &mut Judge::new(2_000, &limits, &mut memory));
         assert_eq!(component.verdict(), Verdict::Critical);
         assert_eq!(component.findings[1].detail, "2 records, first 0123456789abcdef…");
         assert_eq!(source_component(&store.sources[0], 2_000).verdict(), Verdict::Ok);

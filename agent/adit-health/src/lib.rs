@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+pub mod judge;
+pub mod limits;
+pub mod memory;
 pub mod model;
 pub mod report;
 pub mod rules;
@@ -15,5 +18,8 @@ mod system;
 mod text;
 
 pub use collect::{Collector, SourceArrival, StoreReading, Surroundings};
+pub use judge::Judge;
+pub use limits::Limits;
+pub use memory::Memory;
 pub use model::{Component, Finding, Report};
 pub use report::{Answer, Reporter, decode};

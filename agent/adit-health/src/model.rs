@@ -29,6 +29,21 @@ impl Finding {
         Self { check, verdict, reason, detail: String::new() }
     }
 
+    /// As a rule judged it: the reason counts only when it is not well.
+    #[must_use]
+    pub const fn judged(check: Check, verdict: Verdict, reason: Reason) -> Self {
+        match verdict {
+            Verdict::Ok => Self::ok(check),
+            Verdict::Warning | Verdict::Critical | Verdict::Unknown => Self::new(check, verdict, reason),
+        }
+    }
+
+    /// The same with a free text that is made only when it is not well.
+    #[must_use]
+    pub fn because(self, detail: impl FnOnce() -> String) -> Self {
+        if self.verdict == Verdict::Ok { self } else { self.with_detail(detail()) }
+    }
+
     /// The same with a free text.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

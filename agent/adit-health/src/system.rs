@@ -2,6 +2,7 @@
 //! Thin readers of /proc and /sys: each turns files into components. All paths hang below a root, so that a recorded tree
 //! of another machine can be read in a test.
 
+use crate::judge::Judge;
 use crate::model::{Component, Finding};
 use crate::{rules, text};
 use adit_wire::health::codes::{Check, ComponentKind, Quantity, Reason, Verdict};
@@ -75,12 +76,13 @@ fn unescape(text: &str) -> String {
 }
 
 /// Mounted local file systems.
-pub(crate) fn file_systems(root: &Path) -> Vec<Component> {
+pub(crate) fn file_systems(root: &Path, judge: &mut Judge<'_>) -> Vec<Component> {
     let mountinfo = text::read(&root.join("proc/self/mountinfo")).unwrap_or_default();
-    mounts(&mountinfo).iter().map(|mount| file_system(root, mount)).collect()
+    mounts(&mountinfo).iter().map(|mount| file_system(root, mount, judge)).collect()
 }
 
-fn file_system(root: &Path, mount: &Mount) -> Component {
+fn file_system(root: &Path, mount: &Mount, judge: &mut Judge<'_>) -> Component {
+    let point = mount.point.to_string_lossy().into_owned();
     let mut findings = Vec::new();
     let mut readings = Vec::new();
     let space = nix::sys::statvfs::statvfs(&mount.point).ok();
@@ -92,8 +94,8 @@ fn file_system(root: &Path, mount: &Mount) -> Component {
             let used = space.files().saturating_sub(space.files_available());
             i64::try_from(u128::from(used) * 1000 / u128::from(space.files())).unwrap_or(i64::MAX)
         });
-        findings.push(rules::space(size, free));
-        findings.push(rules::inodes(inodes));
+        findings.push(rules::file_system::space(judge, &point, size, free));
+        findings.push(rules::file_system::inodes(judge, &point, inodes));
         readings.push((Quantity::SizeMib, Some(size)));
         readings.push((Quantity::FreeMib, Some(free)));
         readings.push((Quantity::InodesPermille, inodes));
@@ -118,21 +120,20 @@ fn file_system(root: &Path, mount: &Mount) -> Component {
         }
         readings.push((Quantity::Errors, errors));
     }
-    let point = mount.point.to_string_lossy().into_owned();
     Component { kind: ComponentKind::FileSystem, id: point.clone(), label: point, findings, readings }
 }
 
 /// Disks by the kernel's own counters. What a disk says about itself needs device access.
-pub(crate) fn disks(root: &Path) -> Vec<Component> {
+pub(crate) fn disks(root: &Path, judge: &mut Judge<'_>) -> Vec<Component> {
     let blocks = root.join("sys/block");
     text::names(&blocks)
         .into_iter()
         .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)))
-        .filter_map(|name| disk(&blocks.join(&name), &name))
+        .filter_map(|name| disk(&blocks.join(&name), &name, judge))
         .collect()
 }
 
-fn disk(dir: &Path, name: &str) -> Option<Component> {
+fn disk(dir: &Path, name: &str, judge: &mut Judge<'_>) -> Option<Component> {
     let sectors = text::number(&dir.join("size"))?;
     if sectors == 0 {
         return None; // An empty card reader is no disk.
@@ -143,6 +144,7 @@ fn disk(dir: &Path, name: &str) -> Option<Component> {
     let model = field("model").unwrap_or_else(|| "disk".to_owned());
     let serial = field("serial").or_else(|| text::read(&dir.join("serial")));
     let stable = field("wwid").or_else(|| text::read(&dir.join("wwid"))).or_else(|| serial.clone());
+    let id = stable.unwrap_or_else(|| name.to_owned());
     let errors = text::number(&device.join("ioerr_cnt"));
     let state = field("state");
     let mut findings = vec![
@@ -163,17 +165,11 @@ fn disk(dir: &Path, name: &str) -> Option<Component> {
     }
     let mut readings = vec![(Quantity::SizeMib, Some(sectors >> 11)), (Quantity::Errors, errors)];
     if let Some(tenths) = disk_temperature(&device) {
-        findings.push(rules::disk_temperature(tenths));
+        findings.push(rules::environment::disk_temperature(judge, &id, tenths));
         readings.push((Quantity::TemperatureTenths, Some(tenths)));
     }
     let label = serial.map_or_else(|| format!("{name} ({model})"), |serial| format!("{name} ({model} {serial})"));
-    Some(Component {
-        kind: ComponentKind::Disk,
-        id: stable.unwrap_or_else(|| name.to_owned()),
-        label,
-        findings,
-        readings,
-    })
+    Some(Component { kind: ComponentKind::Disk, id, label, findings, readings })
 }
 
 /// The drivetemp and nvme drivers show a disk's temperature as a hwmon device below it.
@@ -207,7 +203,7 @@ fn array(dir: &Path, name: &str) -> Option<Component> {
         let (done, total): (i64, i64) = (done.trim().parse().ok()?, total.trim().parse().ok()?);
         Some(done.saturating_mul(1000) / total.max(1))
     });
-    let mut findings = vec![rules::array(members, degraded, &state, &sync_action)];
+    let mut findings = vec![rules::array::array(members, degraded, &state, &sync_action)];
     if let Some(count) = mismatches {
         // md(4): on RAID1 and RAID10 swap and such make harmless mismatches; with parity there are none.
         let verdict = if level.starts_with("raid1") { Verdict::Warning } else { Verdict::Critical };
@@ -258,12 +254,16 @@ fn power_supply(dir: &Path, name: &str) -> Option<Component> {
 }
 
 /// What the kernel counts of the host as a whole: findings and readings that sysinfo does not give.
-pub(crate) fn kernel(root: &Path) -> (Vec<Finding>, Vec<(Quantity, Option<i64>)>) {
+pub(crate) fn kernel(root: &Path, judge: &mut Judge<'_>) -> (Vec<Finding>, Vec<(Quantity, Option<i64>)>) {
     let vmstat = text::read(&root.join("proc/vmstat"));
     let oom_kills = vmstat.as_deref().and_then(|text| text::keyed(text, "oom_kill"));
     let tainted = text::number(&root.join("proc/sys/kernel/tainted"));
     let pressure = text::read(&root.join("proc/pressure/memory")).as_deref().and_then(pressure_full_avg300);
-    let findings = vec![rules::oom_kills(oom_kills), rules::taint(tainted), rules::memory_pressure(pressure)];
+    let findings = vec![
+        rules::system::oom_kills(judge, oom_kills),
+        rules::system::taint(tainted),
+        rules::system::memory_pressure(judge, pressure),
+    ];
     (findings, vec![(Quantity::OomKills, oom_kills), (Quantity::MemoryPressure, pressure)])
 }
 
@@ -278,6 +278,8 @@ fn pressure_full_avg300(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use crate::memory::Memory;
     use std::fs;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -331,7 +333,10 @@ mod tests {
             ("sys/block/loop0/size", "100\n"),
             ("sys/block/sdb/size", "0\n"),
         ]);
-        let disks = disks(tree.path());
+        let (limits, mut memory) = (Limits::default(), Memory::default());
+        // A temperature must stay for five minutes.
+        drop(disks(tree.path(), &mut Judge::new(0, &limits, &mut memory)));
+        let disks = disks(tree.path(), &mut Judge::new(300, &limits, &mut memory));
         assert_eq!(disks.len(), 1);
         assert_eq!(disks[0].id, "naa.50014ee2b1234567");
         let reasons: Vec<Reason> = disks[0].findings.iter().map(|finding| finding.reason).collect();
@@ -348,11 +353,16 @@ mod tests {
                 "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=7.25 total=9\n",
             ),
         ]);
-        let (findings, readings) = kernel(present.path());
+        let (limits, mut memory) = (Limits::default(), Memory::default());
+        let mut judge = Judge::new(0, &limits, &mut memory);
+        let (findings, readings) = kernel(present.path(), &mut judge);
         let reasons: Vec<Reason> = findings.iter().map(|finding| finding.reason).collect();
-        assert_eq!(reasons, [Reason::OomKilled, Reason::KernelTainted, Reason::MemoryPressure]);
+        // Two processes were killed before the first look: that is no news.
+        assert_eq!(reasons, [Reason::None, Reason::KernelTainted, Reason::MemoryPressure]);
         assert_eq!(readings, [(Quantity::OomKills, Some(2)), (Quantity::MemoryPressure, Some(725))]);
         let absent = tree(&[]);
-        assert!(kernel(absent.path()).0.iter().all(|finding| finding.verdict == Verdict::Unknown));
+        fs::write(present.path().join("proc/vmstat"), "oom_kill 3\n").unwrap();
+        assert_eq!(kernel(present.path(), &mut judge).0[0].reason, Reason::OomKilled);
+        assert!(kernel(absent.path(), &mut judge).0.iter().all(|finding| finding.verdict == Verdict::Unknown));
     }
 }

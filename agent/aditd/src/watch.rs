@@ -7,7 +7,7 @@ use crate::clock;
 use crate::event::Event;
 use crate::peers::Peer;
 use crate::shared::Shared;
-use adit_health::{Collector, SourceArrival, StoreReading, Surroundings};
+use adit_health::{Collector, Limits, Memory, SourceArrival, StoreReading, Surroundings};
 use adit_link::{Deadlines, Door, Target, dial};
 use adit_wire::ids::PublicKey;
 use adit_wire::pair::Role;
@@ -106,7 +106,7 @@ pub(crate) async fn heard(shared: Arc<Shared>, every: Duration) {
 /// Collects health reports, on a thread of their own: some files of the kernel take their time.
 pub(crate) async fn health(shared: Arc<Shared>) {
     let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
-    let mut collector = Collector::new(surroundings);
+    let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
     loop {
         let shows = shared.health_wanted();
         let store = store_reading(&shared).await;

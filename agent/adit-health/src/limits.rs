@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The thresholds of the rules that compare a number with a limit: each with a name, a unit, a default and the source of
+//! its number. An admin changes one by `[rule.NAME]` in the agent's configuration. Rules without a threshold (a failed
+//! member is a failed member) are not here.
+
+use std::collections::BTreeMap;
+
+/// On which side of its limit a value is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Too much is bad.
+    Above,
+    /// Too little is bad.
+    Below,
+}
+
+/// The limits of one rule, in the rule's unit. A value *at* a limit is beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Where a warning begins; `None` for never.
+    pub warning: Option<i64>,
+    /// Where it becomes critical; `None` for never.
+    pub critical: Option<i64>,
+    /// How far a value must come back before the verdict falls again: a value that trembles around its limit raises one
+    /// alarm and not twenty.
+    pub margin: i64,
+    /// How long a value must stay beyond its limit, seconds.
+    pub for_s: u64,
+}
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:literal, $side:ident,
+       $warning:expr, $critical:expr, margin $margin:literal, for $for_s:literal;)*) => {
+        /// A rule with a threshold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule { $($(#[$doc])* $variant,)* }
+
+        impl Rule {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in the configuration.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The unit of its limits.
+            #[must_use]
+            pub const fn unit(self) -> &'static str {
+                match self { $(Self::$variant => $unit,)* }
+            }
+
+            /// On which side of its limits a value is bad.
+            #[must_use]
+            pub const fn side(self) -> Side {
+                match self { $(Self::$variant => Side::$side,)* }
+            }
+
+            /// The limits when nobody changed them.
+            #[must_use]
+            pub const fn default_limit(self) -> Limit {
+                match self {
+                    $(Self::$variant => Limit { warning: $warning, critical: $critical, margin: $margin, for_s: $for_s },)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// Five-minute load per processor, hundredths; batch machines live at 100.
+    Load = "load", "1/100 of a processor", Above, Some(300), None, margin 50, for 300;
+    /// Memory left for programs, per mille of all: below 5 % a machine begins to thrash, at 2 % the kernel is about to kill.
+    Memory = "memory", "1/1000 of memory", Below, Some(50), Some(20), margin 10, for 0;
+    /// Pressure stall "memory full avg300", hundredths of a per cent: tasks wait one second in twenty.
+    MemoryPressure = "memory-pressure", "1/100 %", Above, Some(500), None, margin 200, for 0;
+    /// Pressure stall "io full avg300", hundredths of a per cent. A backup that arrives makes a slow disk wait; only what
+    /// lasts is worth a look.
+    IoPressure = "io-pressure", "1/100 %", Above, Some(4_000), None, margin 1_000, for 3_600;
+    /// Free space of a file system, per mille.
+    Space = "space", "1/1000 free", Below, Some(100), Some(30), margin 10, for 0;
+    /// Inodes in use, per mille.
+    Inodes = "inodes", "1/1000 used", Above, Some(900), Some(970), margin 10, for 0;
+    /// Days until a file system is full at the speed of the last days (node-mixin warns at one day; a box's member needs time to buy).
+    SpaceForecast = "space-forecast", "days", Below, Some(7), Some(1), margin 2, for 3_600;
+    /// A hard disk's temperature: failures rise above about 50 °C (Pinheiro and others, FAST 2007); 60 is what most are specified for.
+    DiskTemperature = "disk-temperature", "1/10 °C", Above, Some(550), Some(600), margin 30, for 300;
+    /// A sensor without limits of its own.
+    SensorTemperature = "sensor-temperature", "1/10 °C", Above, Some(850), Some(950), margin 50, for 300;
+    /// The clock's distance from true time, milliseconds.
+    ClockOffset = "clock-offset", "ms", Above, Some(50), Some(10_000), margin 10, for 60;
+    /// Since when the clock is not synchronised, seconds: the first minutes after a boot are normal.
+    ClockUnsynced = "clock-unsynchronised", "s", Above, Some(1_200), None, margin 0, for 0;
+    /// Days since the store was read through.
+    VerifyAge = "verify-age", "days", Above, Some(30), None, margin 0, for 0;
+}
+
+/// All rules' limits: the defaults and what an admin changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    changed: BTreeMap<Rule, Limit>,
+}
+
+impl Limits {
+    /// The limits of a rule.
+    #[must_use]
+    pub fn of(&self, rule: Rule) -> Limit {
+        self.changed.get(&rule).copied().unwrap_or_else(|| rule.default_limit())
+    }
+
+    /// Changes a rule.
+    ///
+    /// # Errors
+    /// When the critical limit lies on the good side of the warning's.
+    pub fn set(&mut self, rule: Rule, limit: Limit) -> Result<(), LimitError> {
+        if let (Some(warning), Some(critical)) = (limit.warning, limit.critical) {
+            let ordered = match rule.side() {
+                Side::Above => critical >= warning,
+                Side::Below => critical <= warning,
+            };
+            if !ordered {
+                return Err(LimitError::Order { rule: rule.name(), warning, critical, unit: rule.unit() });
+            }
+        }
+        self.changed.insert(rule, limit);
+        Ok(())
+    }
+
+    /// The rule of a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rule(name: &str) -> Result<Rule, LimitError> {
+        Rule::ALL.iter().copied().find(|rule| rule.name() == name).ok_or_else(|| LimitError::Unknown(name.to_owned()))
+    }
+}
+
+/// Why a rule cannot be changed so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// No such rule.
+    #[error("there is no rule {0:?}")]
+    Unknown(String),
+    /// The limits are in the wrong order.
+    #[error("rule {rule:?} would be critical at {critical} before it warns at {warning} ({unit})")]
+    Order {
+        /// The rule's name.
+        rule: &'static str,
+        /// Where it would warn.
+        warning: i64,
+        /// Where it would be critical.
+        critical: i64,
+        /// The unit of both.
+        unit: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_in_order_and_every_name_is_found() {
+        for rule in Rule::ALL {
+            Limits::default().set(*rule, rule.default_limit()).unwrap();
+            assert_eq!(Limits::rule(rule.name()), Ok(*rule));
+        }
+    }
+
+    #[test]
+    fn a_limit_in_the_wrong_order_is_refused() {
+        let limit = |warning, critical| Limit { warning, critical, margin: 0, for_s: 0 };
+        let mut limits = Limits::default();
+        assert!(limits.set(Rule::Space, limit(Some(30), Some(100))).is_err());
+        assert!(limits.set(Rule::DiskTemperature, limit(Some(60), Some(50))).is_err());
+        limits.set(Rule::DiskTemperature, limit(None, Some(50))).unwrap();
+        assert_eq!(limits.of(Rule::DiskTemperature).critical, Some(50));
+        assert!(Limits::rule("disc-temperature").is_err());
+    }
+}

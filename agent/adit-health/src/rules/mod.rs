@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The rules, a file for each family of things. A rule is a pure function of a reading, the limits and the memory: it never
+//! reads a file or a clock. Every reason that a rule can give has a case that fires it and one in which the same check is
+//! quiet; `tests/rules` holds the cases and fails when one is missing.
+
+pub mod array;
+pub mod backup;
+pub mod environment;
+pub mod file_system;
+pub mod system;
