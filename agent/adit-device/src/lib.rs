@@ -8,4 +8,5 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod dm;
 pub mod transport;

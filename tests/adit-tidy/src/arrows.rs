@@ -20,13 +20,14 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
     ("adit-store", &["adit-wire"]),
     ("adit-archive", &["adit-wire"]),
     ("adit-device", &[]),
+    ("adit-sys", &["adit-device"]),
     ("adit-health", &["adit-wire", "adit-device"]),
     ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-health"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
