@@ -45,7 +45,8 @@ macro_rules! rules {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The unit of its limits.
+            /// The unit of its limits. "1/10 °C" means that they count tenths: people write and read whole degrees, see
+            /// [`Self::scale`].
             #[must_use]
             pub const fn unit(self) -> &'static str {
                 match self { $(Self::$variant => $unit,)* }
@@ -70,18 +71,18 @@ macro_rules! rules {
 
 rules! {
     /// Five-minute load per processor, hundredths; batch machines live at 100.
-    Load = "load", "1/100 of a processor", Above, Some(300), None, margin 50, for 300;
+    Load = "load", "1/100 tasks per processor", Above, Some(300), None, margin 50, for 300;
     /// Memory left for programs, per mille of all: below 5 % a machine begins to thrash, at 2 % the kernel is about to kill.
-    Memory = "memory", "1/1000 of memory", Below, Some(50), Some(20), margin 10, for 0;
+    Memory = "memory", "1/10 % of memory left", Below, Some(50), Some(20), margin 10, for 0;
     /// Pressure stall "memory full avg300", hundredths of a per cent: tasks wait one second in twenty.
     MemoryPressure = "memory-pressure", "1/100 %", Above, Some(500), None, margin 200, for 0;
     /// Pressure stall "io full avg300", hundredths of a per cent. A backup that arrives makes a slow disk wait; only what
     /// lasts is worth a look.
     IoPressure = "io-pressure", "1/100 %", Above, Some(4_000), None, margin 1_000, for 3_600;
     /// Free space of a file system, per mille.
-    Space = "space", "1/1000 free", Below, Some(100), Some(30), margin 10, for 0;
+    Space = "space", "1/10 % free", Below, Some(100), Some(30), margin 10, for 0;
     /// Inodes in use, per mille.
-    Inodes = "inodes", "1/1000 used", Above, Some(900), Some(970), margin 10, for 0;
+    Inodes = "inodes", "1/10 % used", Above, Some(900), Some(970), margin 10, for 0;
     /// Days until a file system is full at the speed of the last days (node-mixin warns at one day; a box's member needs time to buy).
     SpaceForecast = "space-forecast", "days", Below, Some(7), Some(1), margin 2, for 3_600;
     /// A hard disk's temperature: failures rise above about 50 °C (Pinheiro and others, FAST 2007); 60 is what most are specified for.
@@ -94,6 +95,15 @@ rules! {
     ClockUnsynced = "clock-unsynchronised", "s", Above, Some(1_200), None, margin 0, for 0;
     /// Days since the store was read through.
     VerifyAge = "verify-age", "days", Above, Some(30), None, margin 0, for 0;
+}
+
+impl Rule {
+    /// How many steps of a limit make one of the unit that people use, and that unit: (10, "°C") for "1/10 °C".
+    #[must_use]
+    pub fn scale(self) -> (i64, &'static str) {
+        let steps = self.unit().strip_prefix("1/").and_then(|rest| rest.split_once(' '));
+        steps.and_then(|(steps, unit)| Some((steps.parse().ok()?, unit))).unwrap_or_else(|| (1, self.unit()))
+    }
 }
 
 /// All rules' limits: the defaults and what an admin changed.
@@ -166,6 +176,13 @@ mod tests {
             Limits::default().set(*rule, rule.default_limit()).unwrap();
             assert_eq!(Limits::rule(rule.name()), Ok(*rule));
         }
+    }
+
+    #[test]
+    fn people_use_whole_units() {
+        assert_eq!(Rule::DiskTemperature.scale(), (10, "°C"));
+        assert_eq!(Rule::VerifyAge.scale(), (1, "days"));
+        assert_eq!(Rule::MemoryPressure.scale(), (100, "%"));
     }
 
     #[test]

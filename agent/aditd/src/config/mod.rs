@@ -5,13 +5,16 @@
 //! in use) is found when it is used. Every key has a reason, and there are at most [`KEYS_MAX`] of them. Peers aren't
 //! configured here: each is a file below the state directory.
 
+pub mod health;
+
 use adit_proto::token::Address;
+use health::HealthConfig;
 use serde::Deserialize;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
-/// The budget of keys.
-pub const KEYS_MAX: usize = 15;
+/// The budget of keys. 15 of them are the agent's own; 3 are the tables of health, with what cannot be found by looking.
+pub const KEYS_MAX: usize = 18;
 /// Where the file is looked for when none is named.
 pub const PATH_DEFAULT: &str = "/etc/adit/aditd.toml";
 /// The state directory when none is named.
@@ -23,7 +26,8 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Addresses that may be configured: what an address record holds.
 pub const ADDRESSES_MAX: usize = adit_wire::signed::ADDRESSES_MAX;
 
-const KEYS_TOP: [&str; 8] = ["listen", "state", "name", "address", "log", "backups", "console", "box"];
+const KEYS_TOP: [&str; 11] =
+    ["listen", "state", "name", "address", "log", "backups", "console", "box", "health", "rule", "plugin"];
 const KEYS_BOX: [&str; 1] = ["store"];
 
 /// A checked configuration.
@@ -45,6 +49,8 @@ pub struct Config {
     pub console: Option<PathBuf>,
     /// What makes the agent a box.
     pub store: Option<PathBuf>,
+    /// What health is asked from, and its limits.
+    pub health: HealthConfig,
 }
 
 /// Why a configuration is refused. Each text is a sentence for the person who wrote the file.
@@ -166,6 +172,7 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             console: raw.console.map(|path| absolute("console", path)).transpose()?,
             store: raw.r#box.map(|raw| absolute("store", raw.store)).transpose()?,
+            health: health::parse(&table)?,
         };
         if config.store.is_some() && config.listen.is_none() {
             return Err(ConfigError::BoxWithoutListen);
@@ -185,6 +192,7 @@ impl Config {
             backups: Vec::new(),
             console: None,
             store: Some(store.to_owned()),
+            health: HealthConfig::default(),
         }
     }
 
@@ -364,7 +372,7 @@ mod tests {
         );
         assert_eq!(
             refused("colour = 1"),
-            "unknown key `colour`; the keys here are listen, state, name, address, log, backups, console, box"
+            "unknown key `colour`; the keys here are listen, state, name, address, log, backups, console, box, health, rule, plugin"
         );
     }
 
@@ -398,6 +406,6 @@ mod tests {
 
     #[test]
     fn the_budget_of_keys_holds() {
-        assert!(KEYS_TOP.len() + KEYS_BOX.len() <= KEYS_MAX);
+        assert!(KEYS_TOP.len() + KEYS_BOX.len() + health::KEYS.len() <= KEYS_MAX);
     }
 }
