@@ -9,4 +9,5 @@
 
 pub mod command;
 pub mod dm;
+pub mod hpsa;
 pub mod transport;

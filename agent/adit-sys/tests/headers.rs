@@ -18,8 +18,7 @@ macro_rules! pairs {
 }
 
 fn pairs() -> Vec<(&'static str, i128)> {
-    let mut all = Vec::new();
-    all.extend(pairs! {
+    let disks = pairs! {
         "sizeof(sg_io_hdr_t)" = size_of::<SgIoHdr>();
         "offsetof(sg_io_hdr_t, cmd_len)" = offset_of!(SgIoHdr, cmd_len);
         "offsetof(sg_io_hdr_t, mx_sb_len)" = offset_of!(SgIoHdr, mx_sb_len);
@@ -45,8 +44,12 @@ fn pairs() -> Vec<(&'static str, i128)> {
         "offsetof(struct nvme_admin_cmd, timeout_ms)" = offset_of!(NvmeAdminCmd, timeout_ms);
         "offsetof(struct nvme_admin_cmd, result)" = offset_of!(NvmeAdminCmd, result);
         "NVME_IOCTL_ADMIN_CMD" = NVME_IOCTL_ADMIN_CMD;
-    });
-    all.extend(pairs! {
+    };
+    disks.into_iter().chain(others()).collect()
+}
+
+fn others() -> Vec<(&'static str, i128)> {
+    let others = pairs! {
         "sizeof(IOCTL_Command_struct)" = size_of::<CcissCommand>();
         "offsetof(IOCTL_Command_struct, Request.CDBLen)" = offset_of!(CcissCommand, cdb_len);
         "offsetof(IOCTL_Command_struct, Request.Timeout)" = offset_of!(CcissCommand, timeout_s);
@@ -85,8 +88,8 @@ fn pairs() -> Vec<(&'static str, i128)> {
         "DM_TABLE_STATUS" = DM_TABLE_STATUS;
         "DM_NOFLUSH_FLAG" = DM_NOFLUSH_FLAG;
         "DM_BUFFER_FULL_FLAG" = DM_BUFFER_FULL_FLAG;
-    });
-    all
+    };
+    others.to_vec()
 }
 
 #[test]
