@@ -71,6 +71,12 @@ impl Reporter {
         Ok(true)
     }
 
+    /// The report that was sent last.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.sent
+    }
+
     /// Answers a poll.
     #[must_use]
     pub fn answer(&self, poll: Poll) -> Answer<'_> {

@@ -155,7 +155,7 @@ impl Agent {
         let shared = Arc::clone(&self.shared);
         let background = [
             tokio::spawn(crate::watch::peers(Arc::clone(&shared), PEERS_EVERY)),
-            tokio::spawn(crate::watch::health(Arc::clone(&shared))),
+            tokio::spawn(crate::health::keep(Arc::clone(&shared))),
             tokio::spawn(crate::watch::heard(Arc::clone(&shared), HEARD_EVERY)),
         ];
         if let Some(path) = shared.config.console.clone() {

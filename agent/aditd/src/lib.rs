@@ -15,6 +15,7 @@ pub mod config;
 mod console;
 pub mod event;
 pub mod files;
+mod health;
 mod links;
 pub mod open_store;
 pub mod pairing;

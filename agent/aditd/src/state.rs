@@ -18,6 +18,7 @@ const IDENTITY: &str = "identity";
 const IDENTITY_HEAD: &str = "adit identity v1";
 const ADDRESS: &str = "address";
 const HEARD: &str = "heard";
+const HEALTH_MEMORY: &str = "health-memory";
 const PERIODS: &str = "periods";
 const VERIFIED: &str = "verified";
 const LISTENING: &str = "listening";
@@ -236,6 +237,21 @@ impl State {
     pub fn put_periods(&self, periods: &BTreeMap<SourceId, u32>) -> Result<(), FileError> {
         let text: String = periods.iter().map(|(source, seconds)| format!("{source} {seconds}\n")).collect();
         files::apply(&files::replacing(&self.dir, PERIODS, text.into_bytes()))
+    }
+
+    /// What the rules of health remember; nothing when it was never stored or cannot be read.
+    #[must_use]
+    pub fn health_memory(&self) -> Vec<u8> {
+        let most = u64::try_from(adit_health::memory::BYTES_MAX).unwrap_or(u64::MAX);
+        files::read(&self.dir.join(HEALTH_MEMORY), most).unwrap_or_default()
+    }
+
+    /// Stores what the rules of health remember.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn put_health_memory(&self, bytes: &[u8]) -> Result<(), FileError> {
+        files::apply(&files::replacing(&self.dir, HEALTH_MEMORY, bytes.to_vec()))
     }
 
     /// When the whole store was last read through, seconds since 1970.

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What goes on by itself: peer files are read again when they change, monitors are dialled and the links kept, health is
-//! collected, and it is stored when peers were heard.
+//! What goes on by itself: peer files are read again when they change, monitors are dialled and the links kept, and it is
+//! stored when peers were heard.
 
 use crate::agent::peer_link;
-use crate::clock;
 use crate::event::Event;
 use crate::peers::Peer;
 use crate::shared::Shared;
-use adit_health::{Collector, Limits, Memory, SourceArrival, StoreReading, Surroundings};
 use adit_link::{Deadlines, Door, Target, dial};
 use adit_wire::ids::PublicKey;
 use adit_wire::pair::Role;
@@ -16,10 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How old a health report may get.
-const HEALTH_EVERY: Duration = Duration::from_secs(30);
-/// Something happened that health shows: the report is made anew after this long, so that many events cost one.
-const HEALTH_AFTER: Duration = Duration::from_millis(100);
 /// Waits between two attempts to reach a monitor.
 const REDIAL_FIRST: Duration = Duration::from_secs(1);
 const REDIAL_MAX: Duration = Duration::from_secs(60);
@@ -101,75 +95,4 @@ pub(crate) async fn heard(shared: Arc<Shared>, every: Duration) {
         tick.tick().await;
         shared.save_heard();
     }
-}
-
-/// Collects health reports, on a thread of their own: some files of the kernel take their time.
-pub(crate) async fn health(shared: Arc<Shared>) {
-    let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
-    let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
-    loop {
-        let shows = shared.health_wanted();
-        let store = store_reading(&shared).await;
-        let collected = tokio::task::spawn_blocking(move || {
-            let report = collector.collect(clock::wall_s(), store.as_ref());
-            (collector, report)
-        })
-        .await;
-        let Ok((back, report)) = collected else {
-            shared.events.record(&Event::Trouble { what: "the collection of health broke off".to_owned() });
-            return;
-        };
-        collector = back;
-        if let Err(error) = shared.reporter().update(&report) {
-            shared.events.record(&Event::Trouble { what: format!("health report: {}", crate::report::chain(&error)) });
-        }
-        shared.health_shown.send_replace(shows);
-        tokio::select! {
-            () = tokio::time::sleep(HEALTH_EVERY) => {}
-            () = shared.health_due.notified() => tokio::time::sleep(HEALTH_AFTER).await,
-        }
-    }
-}
-
-async fn store_reading(shared: &Shared) -> Option<StoreReading> {
-    let served = shared.store.as_ref()?;
-    let path = served.path.clone();
-    let (verified_s, first_damaged) = {
-        let verified = shared.verified();
-        (verified.last_s, verified.first_damaged.map(|id| id.to_string()))
-    };
-    let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-    let periods = shared.periods();
-    let reading = served
-        .handle
-        .call(move |store| {
-            let status = store.status();
-            let sources = store
-                .sources()
-                .iter()
-                .map(|source| SourceArrival {
-                    id: source.id.to_string(),
-                    name: source.name.clone(),
-                    received_s: store.newest(&source.id).map(|newest| newest.received_s),
-                    snapshots: store.newest(&source.id).map_or(0, |newest| newest.seq),
-                    period_s: periods.get(&source.id).copied().unwrap_or(0).into(),
-                })
-                .collect();
-            StoreReading {
-                path: path.display().to_string(),
-                size_bytes,
-                free_bytes: status.free_bytes.unwrap_or(0),
-                stored_bytes: status.record_bytes,
-                records: status.records,
-                snapshots: status.snapshots,
-                damaged: status.damaged_records,
-                first_damaged,
-                read_only: status.read_only,
-                created_s: status.created_s,
-                verified_s,
-                sources,
-            }
-        })
-        .await;
-    reading.ok()
 }

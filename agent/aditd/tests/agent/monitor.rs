@@ -6,7 +6,7 @@ use adit_link::{About, Door, Gate, Identity, Incoming, Limits, Link, Listener};
 use adit_proto::pairing::{Answer, Channel, Maker, PairInput, Registry, TokenState};
 use adit_proto::token::{Address, Kind, Secret, Token};
 use adit_wire::frame::{FLAG_END, Message};
-use adit_wire::health::codes::{ComponentKind, Quantity};
+use adit_wire::health::codes::{ComponentKind, Quantity, Reason};
 use adit_wire::health::{Full, Poll, Same};
 use adit_wire::ids::{Id, PublicKey, SourceId, StoreId};
 use adit_wire::pair::{Paired, Role};
@@ -53,6 +53,40 @@ async fn a_source_says_how_often_it_means_to_send() {
     }
     lab.restart().await;
     assert_eq!(shown_period(&lab, &monitor).await, Some(120), "it is kept");
+}
+
+/// A poll's report and how long it took to come.
+async fn timed_poll(link: &Link) -> (adit_health::Report, std::time::Duration) {
+    let began = std::time::Instant::now();
+    let frame = ask(link, &Poll { inventory: 0, report: 0 }).await.expect("answered");
+    let took = began.elapsed();
+    let full: Full<'_> = frame.message().expect("a report");
+    (adit_health::decode(full.inventory_bytes, full.snapshot).expect("readable"), took)
+}
+
+/// A file that never answers stands for a stuck disk: opening a pipe that nobody writes waits for ever.
+#[tokio::test]
+async fn a_poll_is_answered_whatever_hangs() {
+    /// How long a poll may take, milliseconds.
+    const POLL_MS_MAX: u128 = 5;
+    let mut lab = Lab::start(As::PlainAgent).await;
+    let monitor = lab.paired(Role::Monitor, "mon").await;
+    nix::unistd::mkfifo(&lab.dir.path().join("runs.jsonl"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let config = std::fs::read_to_string(lab.config_path()).expect("read");
+    std::fs::write(lab.config_path(), format!("backups = [{:?}]\n{config}", lab.dir.path())).expect("written");
+    lab.restart().await;
+
+    let link = monitor.connect(&lab).await;
+    // The first poll waits until the look is known to be stuck.
+    let (report, _) = timed_poll(&link).await;
+    let agent = report.components.iter().find(|component| component.kind == ComponentKind::Agent).expect("the agent");
+    assert_eq!(agent.findings[0].reason, Reason::HelperStuck, "{agent:?}");
+    let mut waits: Vec<u128> = Vec::new();
+    for _ in 0..50 {
+        waits.push(timed_poll(&link).await.1.as_millis());
+    }
+    waits.sort_unstable();
+    assert!(waits[waits.len() / 2] <= POLL_MS_MAX, "half of the polls take more than {POLL_MS_MAX} ms: {waits:?}");
 }
 
 /// A monitor, as far as an agent can tell.

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Health goes on by itself: one thread looks at the kernel's files and judges, others ask what must be asked. A poll is
+//! answered from the newest report, whatever hangs meanwhile: a stuck disk makes the report old and says so, it never makes
+//! the agent mute.
+
+mod looker;
+
+use crate::clock;
+use crate::event::Event;
+use crate::shared::Shared;
+use adit_health::{Component, Finding, Report, SourceArrival, StoreReading, Surroundings};
+use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
+use looker::{Look, Looker, Seen};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How old a report may get.
+const EVERY: Duration = Duration::from_secs(30);
+/// Something happened that health shows: the report is made anew after this long, so that many events cost one.
+const AFTER: Duration = Duration::from_millis(100);
+/// A look that takes longer is stuck: the report before stands, and says so.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// How often what the rules remember is stored, when it changed.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+
+/// Makes reports until the task is dropped.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
+    let remembered = shared.state.as_ref().map(crate::state::State::health_memory).unwrap_or_default();
+    let looker = match Looker::start(surroundings, shared.config.health.limits.clone(), &remembered) {
+        Ok(looker) => looker,
+        Err(error) => {
+            return shared.events.record(&Event::Trouble { what: format!("start the health thread: {error}") });
+        }
+    };
+    let mut rounds = Rounds { shared, looker, stored: remembered, stored_at: Instant::now() };
+    loop {
+        rounds.round().await;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = rounds.shared.health_due.notified() => tokio::time::sleep(AFTER).await,
+        }
+    }
+}
+
+struct Rounds {
+    shared: Arc<Shared>,
+    looker: Looker,
+    /// The memory of the rules as it was stored last.
+    stored: Vec<u8>,
+    stored_at: Instant,
+}
+
+impl Rounds {
+    async fn round(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let shows = shared.health_wanted();
+        let store = store_reading(&shared).await;
+        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), store });
+        let began = Instant::now();
+        let seen = loop {
+            match tokio::time::timeout(LOOK_WITHIN, &mut seen).await {
+                Ok(seen) => break seen,
+                // Whoever waits for this report gets the one before, which says why it is old.
+                Err(_late) => self.publish_stuck(began.elapsed()),
+            }
+        };
+        match seen {
+            Ok(Seen { report, memory }) => {
+                self.publish(&report);
+                self.remember(memory);
+            }
+            Err(_gone) => shared.events.record(&Event::Trouble { what: "the health thread broke off".to_owned() }),
+        }
+        shared.health_shown.send_replace(shows);
+    }
+
+    fn publish(&self, report: &Report) {
+        if let Err(error) = self.shared.reporter().update(report) {
+            let what = format!("health report: {}", crate::report::chain(&error));
+            self.shared.events.record(&Event::Trouble { what });
+        }
+    }
+
+    fn publish_stuck(&self, for_so_long: Duration) {
+        let before = self.shared.reporter().report().clone();
+        self.publish(&stuck(before, for_so_long));
+        self.shared.health_shown.send_replace(u64::MAX);
+    }
+
+    /// Losing what the rules remember costs days of growth, not a verdict of the moment: so it is stored now and then.
+    fn remember(&mut self, memory: Vec<u8>) {
+        let due = self.stored.is_empty() || self.stored_at.elapsed() >= REMEMBER_EVERY;
+        let Some(state) = self.shared.state.as_ref().filter(|_| due && memory != self.stored) else { return };
+        self.stored_at = Instant::now();
+        match state.put_health_memory(&memory) {
+            Ok(()) => self.stored = memory,
+            Err(error) => self.shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
+        }
+    }
+}
+
+/// The report before, with a word that nothing newer is to be had.
+fn stuck(mut report: Report, for_so_long: Duration) -> Report {
+    let finding = Finding::new(Check::AgentSelf, Verdict::Critical, Reason::HelperStuck)
+        .with_detail(format!("the look at this machine hangs for {} s", for_so_long.as_secs()));
+    report.components.retain(|component| component.kind != ComponentKind::Agent);
+    report.components.push(Component {
+        kind: ComponentKind::Agent,
+        id: "agent".to_owned(),
+        label: "agent".to_owned(),
+        findings: vec![finding],
+        readings: Vec::new(),
+    });
+    report
+}
+
+async fn store_reading(shared: &Shared) -> Option<StoreReading> {
+    let served = shared.store.as_ref()?;
+    let path = served.path.clone();
+    let (verified_s, first_damaged) = {
+        let verified = shared.verified();
+        (verified.last_s, verified.first_damaged.map(|id| id.to_string()))
+    };
+    let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    let periods = shared.periods();
+    let reading = served
+        .handle
+        .call(move |store| {
+            let status = store.status();
+            let sources = store
+                .sources()
+                .iter()
+                .map(|source| SourceArrival {
+                    id: source.id.to_string(),
+                    name: source.name.clone(),
+                    received_s: store.newest(&source.id).map(|newest| newest.received_s),
+                    snapshots: store.newest(&source.id).map_or(0, |newest| newest.seq),
+                    period_s: periods.get(&source.id).copied().unwrap_or(0).into(),
+                })
+                .collect();
+            StoreReading {
+                path: path.display().to_string(),
+                size_bytes,
+                free_bytes: status.free_bytes.unwrap_or(0),
+                stored_bytes: status.record_bytes,
+                records: status.records,
+                snapshots: status.snapshots,
+                damaged: status.damaged_records,
+                first_damaged,
+                read_only: status.read_only,
+                created_s: status.created_s,
+                verified_s,
+                sources,
+            }
+        })
+        .await;
+    reading.ok()
+}
