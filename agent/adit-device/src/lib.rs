@@ -7,7 +7,22 @@
 //! [`command`] cannot be sent.
 #![forbid(unsafe_code)]
 
+mod ask;
+pub mod ata;
 pub mod command;
 pub mod dm;
 pub mod hpsa;
+mod fields;
+pub mod nvme;
+mod read_ata;
+mod read_scsi;
+pub mod reading;
+pub mod scsi;
+pub mod sense;
 pub mod transport;
+
+pub use ask::{Permit, ReadError, UNIT_ATTENTION_RETRIES, Visit};
+pub use nvme::read_nvme;
+pub use read_ata::{ata_power_state, read_ata};
+pub use read_scsi::{Attachment, read_disk, read_scsi, scsi_power_state};
+pub use reading::{DiskKind, DiskReading, Identity, PowerState};
