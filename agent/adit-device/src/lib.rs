@@ -13,6 +13,7 @@ pub mod command;
 pub mod dm;
 mod fields;
 pub mod hpsa;
+pub mod ipmi;
 pub mod nvme;
 mod read_ata;
 mod read_scsi;

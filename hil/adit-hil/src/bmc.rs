@@ -249,6 +249,9 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use adit_device::command::IpmiCommand;
+    use adit_device::ipmi::{self, BmcReading, Condition, Records, SensorKind, SensorState};
+    use adit_device::transport::{Ipmi, TransportError};
 
     fn decode(bytes: &[u8]) -> Vec<Frame> {
         let mut decoder = Decoder::default();
@@ -314,6 +317,54 @@ mod tests {
             assert_eq!(answer[..3], [9, (function | 1) << 2, command]);
             answer[3..].to_vec()
         }
+    }
+
+    /// The agent's own reader asks over the codec, in place of QEMU and the guest's driver.
+    impl Ipmi for Guest {
+        fn request(&mut self, command: &IpmiCommand, reply: &mut [u8]) -> Result<usize, TransportError> {
+            let answer = self.ask(command.netfn(), command.command(), command.data());
+            let length = answer.len().min(reply.len());
+            reply[..length].copy_from_slice(&answer[..length]);
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn the_agent_reads_what_the_test_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bmc");
+        let bmc = Bmc::start(&path).unwrap();
+        let (mut guest, mut records) = (Guest::connect(&path), Records::default());
+        let of = |reading: &BmcReading, name: &str| {
+            let sensor = reading.sensors.iter().find(|sensor| sensor.name == name).expect(name);
+            (sensor.kind, sensor.state)
+        };
+        let well = ipmi::read(&mut guest, &mut records).unwrap();
+        assert_eq!(well.sensors.len(), 9);
+        assert!(well.chassis.is_some_and(|chassis| chassis.power_on));
+        assert_eq!((well.log.unwrap().entries, well.power_w, well.sensors_left_out), (0, None, 0));
+        bmc.set("CPU Temp", 93).unwrap();
+        bmc.set("FAN1", 0).unwrap();
+        bmc.set_states("PSU1", 0x0b).unwrap();
+        let ill = ipmi::read(&mut guest, &mut records).unwrap();
+        let (kind, state) = of(&ill, "CPU Temp");
+        let SensorState::Read { milli: Some(93_000), condition: Condition::Thresholds(crossed) } = state else {
+            panic!("{state:?}")
+        };
+        assert!(kind == SensorKind::Temperature && crossed.is_critical() && !crossed.is_low());
+        let (kind, state) = of(&ill, "FAN1");
+        let SensorState::Read { milli: Some(0), condition: Condition::Thresholds(crossed) } = state else {
+            panic!("{state:?}")
+        };
+        assert!(kind == SensorKind::Fan && crossed.is_low());
+        let supply = Condition::States { event_type: 0x6f, states: 0x0b };
+        assert_eq!(of(&ill, "PSU1"), (SensorKind::PowerSupply, SensorState::Read { milli: None, condition: supply }));
+        let log = ill.log.unwrap();
+        assert_eq!(usize::from(log.entries), log.new.len());
+        assert!(log.new.iter().any(|event| event.kind == SensorKind::PowerSupply && event.offset == 1 && !event.gone));
+        bmc.lose("CPU Temp").unwrap();
+        let lost = ipmi::read(&mut guest, &mut records).unwrap();
+        assert_eq!((of(&lost, "CPU Temp").1, lost.log.unwrap().new), (SensorState::Unavailable, Vec::new()));
     }
 
     #[test]
