@@ -162,6 +162,11 @@ impl Agent {
             let console = crate::console::keep(Arc::clone(&shared), path);
             drop(shared.tasks.spawn(shared.stop.child_token().run_until_cancelled_owned(console)));
         }
+        let socket = &shared.config.health.socket;
+        if socket.parent().is_some_and(Path::is_dir) {
+            let console = crate::console::listen(Arc::clone(&shared), socket.clone());
+            drop(shared.tasks.spawn(shared.stop.child_token().run_until_cancelled_owned(console)));
+        }
         let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
         let mut door = tokio::time::interval(Duration::from_secs(5));
         loop {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The serial console: adit's frames on a character device, a serial port or a port of virtio. Whoever holds the line is the
-//! member, who sees health and has no power over the data.
+//! The console: adit's frames on a character device (a serial port, a port of virtio) and on a socket of this machine.
+//! Whoever holds the line is the member, who sees health and has no power over the data; whoever may open the socket is
+//! told no more.
 //!
 //! A line loses frames, is pulled and floods; so nothing is remembered between two frames, one is served at a time, and a
 //! device that is absent or fails is opened again, for ever. This never sends anything unasked.
@@ -8,6 +9,7 @@
 use crate::event::Event;
 use crate::serve::{self, ServeError};
 use crate::shared::Shared;
+use adit_link::serial::local::{LocalLine, LocalListener};
 use adit_link::serial::{SerialFrame, SerialLine};
 use adit_proto::encode;
 use adit_proto::roles::{self, Who};
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// How long an absent, hung-up or broken device is left alone. A port of virtio whose other side is not connected reads as
@@ -33,6 +36,11 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// At most one refusal in this time is logged: a console has no key to blame and can't be cut off.
 const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Callers of the socket at once; one more waits.
+const CALLERS_MAX: usize = 8;
+/// A caller of the socket that asks nothing for this long is let go.
+const CALLER_IDLE: Duration = Duration::from_secs(120);
 
 /// The name of the console in events.
 const NAME: &str = "the console";
@@ -53,6 +61,43 @@ pub(crate) async fn keep(shared: Arc<Shared>, path: PathBuf) {
     }
 }
 
+/// Serves the socket of this path until the task is dropped.
+pub(crate) async fn listen(shared: Arc<Shared>, path: PathBuf) {
+    let listener = match LocalListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let path = path.display().to_string();
+            return shared.events.record(&Event::ConsoleWaits { path, why: error.to_string() });
+        }
+    };
+    let callers = Arc::new(Semaphore::new(CALLERS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&callers).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok(line) => {
+                let console =
+                    Console { shared: Arc::clone(&shared), path: path.clone(), told: false, refusal_told: None };
+                drop(
+                    shared
+                        .tasks
+                        .spawn(shared.stop.child_token().run_until_cancelled_owned(caller(console, line, place))),
+                );
+            }
+            // No descriptor is left for a moment: the callers that are here will give some back.
+            Err(_full) => tokio::time::sleep(AGAIN_AFTER).await,
+        }
+    }
+}
+
+async fn caller(mut console: Console, mut line: LocalLine, _place: OwnedSemaphorePermit) {
+    while let Ok(Ok(frame)) = timeout(CALLER_IDLE, line.recv()).await {
+        let Some(reply) = console.answer(frame).await else { continue };
+        if reply.send(&mut line).await.is_err() {
+            return;
+        }
+    }
+}
+
 struct Console {
     shared: Arc<Shared>,
     path: PathBuf,
@@ -66,6 +111,18 @@ struct Reply {
     kind: Kind,
     conversation: u32,
     body: Vec<u8>,
+}
+
+impl Reply {
+    async fn send<L: Write>(self, line: &mut SerialLine<L>) -> Result<(), String> {
+        let Self { kind, conversation, body } = self;
+        let flags = if conversation == 0 { 0 } else { FLAG_END };
+        match timeout(WRITE_WITHIN, line.send(kind, flags, conversation, &[&body])).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(crate::report::chain(&error)),
+            Err(_) => Err("the other side takes no answer".to_owned()),
+        }
+    }
 }
 
 impl Console {
@@ -85,12 +142,9 @@ impl Console {
                 }
                 Err(error) => return crate::report::chain(&error),
             };
-            let Some(Reply { kind, conversation, body }) = reply else { continue };
-            let flags = if conversation == 0 { 0 } else { FLAG_END };
-            match timeout(WRITE_WITHIN, line.send(kind, flags, conversation, &[&body])).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return crate::report::chain(&error),
-                Err(_) => return "the other side takes no answer".to_owned(),
+            let Some(reply) = reply else { continue };
+            if let Err(why) = reply.send(&mut line).await {
+                return why;
             }
         }
     }

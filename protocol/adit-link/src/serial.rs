@@ -11,6 +11,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 
 mod client;
+pub mod local;
 pub use client::{Hello, Polled, SerialClient, SerialClientError};
 
 /// Longest body on a serial line, bytes: the longest health report with its inventory. A second at 1 Mbaud, and all that a

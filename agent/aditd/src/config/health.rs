@@ -12,11 +12,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Keys of `[health]`.
-pub(super) const KEYS: [&str; 6] = ["ups", "ceph", "gluster", "certificates", "probe", "shutdown"];
+pub(super) const KEYS: [&str; 7] = ["ups", "ceph", "gluster", "certificates", "probe", "socket", "shutdown"];
 const KEYS_RULE: [&str; 4] = ["warning", "critical", "for_s", "off"];
 const KEYS_PLUGIN: [&str; 5] = ["name", "command", "every_s", "timeout_s", "user"];
 /// Where adit-probe answers unless told otherwise.
 pub const PROBE_DEFAULT: &str = "/run/adit/probe.sock";
+/// Where programs on this machine ask, unless told otherwise; without its directory there is no socket.
+pub const SOCKET_DEFAULT: &str = "/run/adit/health.sock";
 /// Plugins of one agent.
 pub const PLUGINS_MAX: usize = 64;
 /// UPSes that one agent asks.
@@ -45,6 +47,8 @@ pub struct HealthConfig {
     pub certificates: Vec<PathBuf>,
     /// The socket of adit-probe.
     pub probe: PathBuf,
+    /// Where programs on this machine ask how it is.
+    pub socket: PathBuf,
     /// Whether a UPS whose battery is low shuts this machine down.
     pub shutdown: bool,
     /// Limits of rules.
@@ -61,6 +65,7 @@ impl Default for HealthConfig {
             gluster: false,
             certificates: Vec::new(),
             probe: PathBuf::from(PROBE_DEFAULT),
+            socket: PathBuf::from(SOCKET_DEFAULT),
             shutdown: false,
             limits: Limits::default(),
             plugins: Vec::new(),
@@ -110,6 +115,7 @@ struct RawHealth {
     #[serde(default)]
     certificates: Vec<PathBuf>,
     probe: Option<PathBuf>,
+    socket: Option<PathBuf>,
     #[serde(default)]
     shutdown: bool,
 }
@@ -145,6 +151,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
             .map(|path| absolute("certificates", path))
             .collect::<Result<_, _>>()?,
         probe: absolute("probe", raw.probe.unwrap_or_else(|| PathBuf::from(PROBE_DEFAULT)))?,
+        socket: absolute("socket", raw.socket.unwrap_or_else(|| PathBuf::from(SOCKET_DEFAULT)))?,
         shutdown: raw.shutdown,
         limits: parse_rules(table)?,
         plugins: parse_plugins(table)?,

@@ -2,6 +2,7 @@
 //! The serial console: a real agent on a pseudo-terminal, asked by the client that the harness uses.
 
 use crate::lab::{As, Lab, aditd, until};
+use adit_link::serial::local;
 use adit_link::serial::{Polled, SerialClient, SerialClientError, SerialLine};
 use adit_proto::roles::{TABLE, Who};
 use adit_wire::frame::{FLAG_END, Kind, METHOD_REFUSED, Message, Service};
@@ -14,7 +15,7 @@ use nix::pty::openpty;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +153,36 @@ async fn health_is_served_on_a_serial_console() {
         assert_eq!(polled(&mut client, Poll { inventory, report }), Polled::Same { report });
     })
     .await;
+    assert!(lab.terminate().success());
+}
+
+#[tokio::test]
+async fn programs_of_this_machine_ask_at_a_socket() {
+    /// More callers than have places at once.
+    const CALLERS: usize = 12;
+    let mut lab = Lab::start(As::PlainAgent).await;
+    lab.stop().await;
+    let socket = lab.dir.path().join("health.sock");
+    let text = std::fs::read_to_string(lab.config_path()).expect("read");
+    std::fs::write(lab.config_path(), format!("{text}[health]\nsocket = {socket:?}\n")).expect("written");
+    lab.start_again_as_program(None).await;
+    let mode = std::fs::metadata(&socket).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let asked = socket.clone();
+    beside(move || {
+        for _ in 0..CALLERS {
+            let mut client = local::reach(&asked, Duration::from_secs(30)).expect("reached");
+            assert!(client.hello("test").expect("greeted").software.starts_with("aditd "));
+            assert!(matches!(client.poll(Poll { inventory: 0, report: 0 }), Ok(Polled::Full { .. })));
+        }
+    })
+    .await;
+    // A socket that a killed agent left is taken over by the next one.
+    lab.kill();
+    assert!(socket.exists());
+    lab.start_again_as_program(None).await;
+    beside(move || local::reach(&socket, Duration::from_secs(30)).expect("reached").hello("test").expect("greeted"))
+        .await;
     assert!(lab.terminate().success());
 }
 
