@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::model::{Component, Finding, Report};
 use crate::runs::RunRecord;
-use crate::{rules, runs, system};
+use crate::{readers, rules, runs, system};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
 use std::path::PathBuf;
 
@@ -70,6 +70,7 @@ pub struct Collector {
     surroundings: Surroundings,
     limits: Limits,
     memory: Memory,
+    activity: readers::block::Activity,
     system: Option<sysinfo::System>,
     sensors: Option<sysinfo::Components>,
 }
@@ -77,8 +78,8 @@ pub struct Collector {
 impl Collector {
     /// A collector for these surroundings, with what the rules remember from the run before.
     #[must_use]
-    pub const fn new(surroundings: Surroundings, limits: Limits, memory: Memory) -> Self {
-        Self { surroundings, limits, memory, system: None, sensors: None }
+    pub fn new(surroundings: Surroundings, limits: Limits, memory: Memory) -> Self {
+        Self { surroundings, limits, memory, activity: Default::default(), system: None, sensors: None }
     }
 
     /// What the rules remember: its owner stores it now and then.
@@ -94,8 +95,10 @@ impl Collector {
         let mut memory = std::mem::take(&mut self.memory);
         let judge = &mut Judge::new(now_s, &limits, &mut memory);
         let mut components = vec![self.host(judge)];
-        components.extend(system::disks(&root, judge));
-        components.extend(system::arrays(&root));
+        let disks = readers::block::disks(&root, &mut self.activity);
+        components.extend(disks.iter().map(|disk| rules::block::disk(judge, disk)));
+        let arrays = readers::md::arrays(&root, &disks);
+        components.extend(arrays.iter().map(|array| rules::array::array(judge, array)));
         components.extend(system::file_systems(&root, judge));
         components.extend(self.sensors(judge));
         components.extend(system::power(&root));

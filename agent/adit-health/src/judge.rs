@@ -4,7 +4,7 @@
 
 use crate::limits::{Limit, Limits, Rule, Side};
 use crate::memory::{Growth, Memory};
-use adit_wire::health::codes::{Quantity, Reason, Verdict};
+use adit_wire::health::codes::{Check, Quantity, Reason, Verdict};
 
 /// The bench a rule judges from. Made for one round.
 #[derive(Debug)]
@@ -77,6 +77,27 @@ impl<'m> Judge<'m> {
     pub fn lasting(&mut self, id: &str, what: Reason, holds: bool) -> Option<u64> {
         let now_s = self.now_s;
         self.memory.since(id, &[what as u8], holds, now_s).map(|since| now_s.saturating_sub(since))
+    }
+
+    /// Seconds since a condition last held, or since the first look when it never did.
+    pub fn since_last(&mut self, id: &str, what: Check, holds: bool) -> u64 {
+        self.memory.since_last(id, &[what as u8], holds, self.now_s)
+    }
+
+    /// The best (highest) value of the last 90 days, this one included: a spare that was there, a speed that was reached.
+    /// What stayed away longer is not expected any more.
+    pub fn best(&mut self, id: &str, what: Check, value: i64) -> i64 {
+        self.memory.best(id, &[what as u8], value, self.now_s)
+    }
+
+    /// How much a value grows in a day, by the last week and by yesterday, whichever is less; `None` in the first day.
+    pub fn per_day(&mut self, id: &str, what: Quantity, value: i64) -> Option<i64> {
+        self.memory.per_day(id, &[what as u8], value, self.now_s)
+    }
+
+    /// How often a name changed within so many seconds, such as the name of a boot.
+    pub fn changes(&mut self, id: &str, what: Check, name: i64, within_s: u64) -> usize {
+        self.memory.changes(id, &[what as u8], name, within_s, self.now_s)
     }
 }
 

@@ -11,6 +11,8 @@ pub mod judge;
 pub mod limits;
 pub mod memory;
 pub mod model;
+mod readers;
+pub mod readings;
 pub mod report;
 pub mod rules;
 pub mod runs;

@@ -87,12 +87,30 @@ rules! {
     SpaceForecast = "space-forecast", "days", Below, Some(7), Some(1), margin 2, for 3_600;
     /// A hard disk's temperature: failures rise above about 50 °C (Pinheiro and others, FAST 2007); 60 is what most are specified for.
     DiskTemperature = "disk-temperature", "1/10 °C", Above, Some(550), Some(600), margin 30, for 300;
+    /// A solid-state disk without limits of its own; drives of the NVMe kind state theirs.
+    SsdTemperature = "ssd-temperature", "1/10 °C", Above, Some(700), Some(800), margin 30, for 300;
     /// A sensor without limits of its own.
     SensorTemperature = "sensor-temperature", "1/10 °C", Above, Some(850), Some(950), margin 50, for 300;
     /// The clock's distance from true time, milliseconds.
     ClockOffset = "clock-offset", "ms", Above, Some(50), Some(10_000), margin 10, for 60;
     /// Since when the clock is not synchronised, seconds: the first minutes after a boot are normal.
     ClockUnsynced = "clock-unsynchronised", "s", Above, Some(1_200), None, margin 0, for 0;
+    /// Days since an md array was read and compared (Debian's mdadm does it monthly).
+    ArrayCheckAge = "array-check-age", "days", Above, Some(45), None, margin 0, for 0;
+    /// Days since a pool was scrubbed.
+    ScrubAge = "scrub-age", "days", Above, Some(45), None, margin 0, for 0;
+    /// Data of a bcache that is not on its disk yet, per mille of the cache (Netdata: 75 %).
+    CacheDirty = "cache-dirty", "1/10 % of the cache", Above, Some(750), None, margin 100, for 0;
+    /// Memory errors of one module that were corrected today and yesterday: 10 a day.
+    MemoryErrors = "memory-errors", "errors in two days", Above, Some(20), None, margin 0, for 0;
+    /// Charge of a battery that the kernel knows, per mille (Netdata: 10 %).
+    BatteryCharge = "battery-charge", "1/10 % of the charge", Below, None, Some(100), margin 20, for 0;
+    /// Times a network link went up or down today and yesterday.
+    LinkFlaps = "link-flaps", "times in two days", Above, Some(10), None, margin 0, for 0;
+    /// Packets with errors of a network link today and yesterday, of a million.
+    LinkErrors = "link-errors", "of a million packets", Above, Some(100), None, margin 20, for 0;
+    /// Days that a due reboot waits.
+    RebootDue = "reboot-due", "days", Above, Some(7), None, margin 0, for 0;
     /// Days since the store was read through.
     VerifyAge = "verify-age", "days", Above, Some(30), None, margin 0, for 0;
 }

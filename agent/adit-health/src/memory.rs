@@ -14,6 +14,10 @@ pub const BYTES_MAX: usize = 64 << 10;
 pub const FORGET_AFTER_S: u64 = 90 * DAY_S;
 /// Days of which a counter's value is kept.
 const MARKS_MAX: usize = 8;
+/// Times of a name's changes that are kept.
+const CHANGES_MAX: usize = 8;
+/// A value that was not reached again for this long is not expected any more, seconds: somebody meant it so.
+const BEST_KEPT_S: u64 = FORGET_AFTER_S;
 const VERSION: u8 = 1;
 const DAY_S: u64 = 86_400;
 
@@ -36,6 +40,26 @@ enum Value {
     Counter(Counter),
     Level(Level),
     Since(u64),
+    Best(Best),
+    /// (seconds since 1970, value) of the first look of each day, oldest first.
+    Trend(Vec<(u64, i64)>),
+    Changes(Changes),
+}
+
+/// The best value of late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Best {
+    value: i64,
+    /// When it was last that good, seconds since 1970.
+    seen_s: u64,
+}
+
+/// When a name changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changes {
+    of: i64,
+    /// Seconds since 1970, oldest first.
+    times: Vec<u64>,
 }
 
 /// A counter's past.
@@ -145,7 +169,9 @@ impl Memory {
         }
         match &mut entry.value {
             Value::Level(level) => level,
-            Value::Counter(_) | Value::Since(_) => unreachable!("it was made a level above"),
+            Value::Counter(_) | Value::Since(_) | Value::Best(_) | Value::Trend(_) | Value::Changes(_) => {
+                unreachable!("it was made a level above")
+            }
         }
     }
 
@@ -162,8 +188,62 @@ impl Memory {
                 *since = (*since).min(now_s);
                 Some(*since)
             }
-            Value::Counter(_) | Value::Level(_) => None,
+            Value::Counter(_) | Value::Level(_) | Value::Best(_) | Value::Trend(_) | Value::Changes(_) => None,
         }
+    }
+
+    /// Seconds since a condition last held; since the first look when it never did.
+    pub(crate) fn since_last(&mut self, id: &str, what: &[u8], holds: bool, now_s: u64) -> u64 {
+        let entry = self.entry(key(id, b'h', what), now_s, || Value::Since(now_s));
+        if holds || !matches!(entry.value, Value::Since(_)) {
+            entry.value = Value::Since(now_s);
+        }
+        if let Value::Since(last) = &entry.value { now_s.saturating_sub(*last) } else { 0 }
+    }
+
+    pub(crate) fn best(&mut self, id: &str, what: &[u8], value: i64, now_s: u64) -> i64 {
+        let new = Best { value, seen_s: now_s };
+        let entry = self.entry(key(id, b'b', what), now_s, || Value::Best(new));
+        let known = if let Value::Best(known) = entry.value { known } else { new };
+        let kept = known.value > value && now_s.saturating_sub(known.seen_s) <= BEST_KEPT_S;
+        let best = if kept { known } else { new };
+        entry.value = Value::Best(best);
+        best.value
+    }
+
+    /// The growth of a value in a day: the lesser of its pace since yesterday and that of the last week, so that one day's
+    /// copying is no trend. `None` in the first day.
+    pub(crate) fn per_day(&mut self, id: &str, what: &[u8], value: i64, now_s: u64) -> Option<i64> {
+        let entry = self.entry(key(id, b't', what), now_s, || Value::Trend(Vec::new()));
+        let Value::Trend(marks) = &mut entry.value else { return None };
+        if marks.last().is_none_or(|(at_s, _)| day(*at_s) != day(now_s)) {
+            marks.push((now_s, value));
+            if marks.len() > MARKS_MAX {
+                marks.remove(0);
+            }
+        }
+        let pace = |(at_s, before): (u64, i64)| {
+            let elapsed_s = i128::from(now_s.saturating_sub(at_s));
+            let grown = i128::from(value) - i128::from(before);
+            i64::try_from(grown * i128::from(DAY_S) / elapsed_s.max(1)).unwrap_or(i64::MAX)
+        };
+        let old = |(at_s, _): &&(u64, i64)| now_s.saturating_sub(*at_s) >= DAY_S;
+        let (long, short) = (marks.iter().find(old)?, marks.iter().rev().find(old)?);
+        Some(pace(*long).min(pace(*short)))
+    }
+
+    pub(crate) fn changes(&mut self, id: &str, what: &[u8], of: i64, within_s: u64, now_s: u64) -> usize {
+        let new = || Value::Changes(Changes { of, times: Vec::new() });
+        let entry = self.entry(key(id, b'n', what), now_s, new);
+        let Value::Changes(changes) = &mut entry.value else { return 0 };
+        if changes.of != of {
+            changes.of = of;
+            changes.times.push(now_s);
+            if changes.times.len() > CHANGES_MAX {
+                changes.times.remove(0);
+            }
+        }
+        changes.times.iter().filter(|at_s| now_s.saturating_sub(**at_s) <= within_s).count()
     }
 
     fn entry(&mut self, key: u64, now_s: u64, new: impl FnOnce() -> Value) -> &mut Entry {
@@ -216,6 +296,44 @@ mod tests {
     }
 
     #[test]
+    fn the_best_is_kept_for_a_season() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.best("link", b"s", 1_000, 0), 1_000);
+        assert_eq!(memory.best("link", b"s", 100, DAY_S), 1_000);
+        assert_eq!(memory.best("link", b"s", 100, BEST_KEPT_S), 1_000);
+        assert_eq!(memory.best("link", b"s", 100, BEST_KEPT_S + 1), 100, "somebody meant it so");
+        assert_eq!(memory.best("link", b"s", 2_500, BEST_KEPT_S + 2), 2_500);
+    }
+
+    #[test]
+    fn a_pace_needs_a_day_and_one_days_copying_is_none() {
+        let mut memory = Memory::default();
+        let mut at = |hours: u64, value: i64| memory.per_day("fs", b"u", value, NOW_S + hours * 3_600);
+        assert_eq!(at(0, 1_000), None);
+        assert_eq!(at(12, 9_000), None);
+        assert_eq!(at(24, 9_000), Some(8_000), "all that is known");
+        assert_eq!(at(48, 9_100), Some(100), "less than the pace of both days");
+        assert_eq!(at(72, 9_000), Some(-100));
+    }
+
+    #[test]
+    fn a_condition_ended_that_long_ago() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.since_last("md", b"c", false, 100), 0, "nobody knows what was before");
+        assert_eq!(memory.since_last("md", b"c", false, 160), 60);
+        assert_eq!(memory.since_last("md", b"c", true, 200), 0);
+        assert_eq!(memory.since_last("md", b"c", false, 250), 50);
+    }
+
+    #[test]
+    fn changes_are_counted_in_their_time() {
+        let mut memory = Memory::default();
+        let mut at = |now_s: u64, of: i64| memory.changes("host", b"b", of, 100, now_s);
+        assert_eq!([at(0, 7), at(10, 7), at(20, 8), at(30, 9), at(120, 9), at(121, 9)], [0, 0, 1, 2, 2, 1]);
+        assert_eq!((0..20).map(|of| at(200, 10 + of)).max(), Some(CHANGES_MAX));
+    }
+
+    #[test]
     fn a_full_memory_fits_its_limit_and_survives() {
         let mut memory = Memory::default();
         for index in 0..ENTRIES_MAX + 500 {
@@ -258,6 +376,7 @@ mod tests {
         fn any_bytes_are_a_memory(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut memory = Memory::decode(&bytes);
             memory.counter("x", b"q", 1, NOW_S);
+            memory.per_day("x", b"q", 1, NOW_S);
             prop_assert_eq!(Memory::decode(&memory.encode()), memory);
         }
     }

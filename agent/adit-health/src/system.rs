@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 /// File systems that hold data on this machine. Network file systems are left out: asking a dead server blocks for ever.
 const LOCAL_FILE_SYSTEMS: [&str; 10] =
     ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "exfat", "bcachefs", "zfs"];
-/// Block devices that are no disks of their own.
-const NO_DISKS: [&str; 6] = ["loop", "ram", "zram", "md", "dm-", "sr"];
-
 /// A mounted file system, from /proc/self/mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
@@ -123,110 +120,6 @@ fn file_system(root: &Path, mount: &Mount, judge: &mut Judge<'_>) -> Component {
     Component { kind: ComponentKind::FileSystem, id: point.clone(), label: point, findings, readings }
 }
 
-/// Disks by the kernel's own counters. What a disk says about itself needs device access.
-pub(crate) fn disks(root: &Path, judge: &mut Judge<'_>) -> Vec<Component> {
-    let blocks = root.join("sys/block");
-    text::names(&blocks)
-        .into_iter()
-        .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)))
-        .filter_map(|name| disk(&blocks.join(&name), &name, judge))
-        .collect()
-}
-
-fn disk(dir: &Path, name: &str, judge: &mut Judge<'_>) -> Option<Component> {
-    let sectors = text::number(&dir.join("size"))?;
-    if sectors == 0 {
-        return None; // An empty card reader is no disk.
-    }
-    let device = dir.join("device");
-    let field =
-        |file: &str| text::read(&device.join(file)).map(|text| text.trim().to_owned()).filter(|t| !t.is_empty());
-    let model = field("model").unwrap_or_else(|| "disk".to_owned());
-    let serial = field("serial").or_else(|| text::read(&dir.join("serial")));
-    let stable = field("wwid").or_else(|| text::read(&dir.join("wwid"))).or_else(|| serial.clone());
-    let id = stable.unwrap_or_else(|| name.to_owned());
-    let errors = text::number(&device.join("ioerr_cnt"));
-    let state = field("state");
-    let mut findings = vec![
-        Finding::new(Check::DiskStatus, Verdict::Unknown, Reason::NeedsDeviceAccess),
-        match state.as_deref() {
-            Some("offline" | "dead" | "deleting" | "transport-offline") => {
-                Finding::new(Check::DiskPresent, Verdict::Critical, Reason::Offline)
-            }
-            _ => Finding::ok(Check::DiskPresent),
-        },
-    ];
-    if let Some(errors) = errors {
-        findings.push(if errors > 0 {
-            Finding::new(Check::DiskErrors, Verdict::Warning, Reason::IoErrors).with_detail(format!("{errors} errors"))
-        } else {
-            Finding::ok(Check::DiskErrors)
-        });
-    }
-    let mut readings = vec![(Quantity::SizeMib, Some(sectors >> 11)), (Quantity::Errors, errors)];
-    if let Some(tenths) = disk_temperature(&device) {
-        findings.push(rules::environment::disk_temperature(judge, &id, tenths));
-        readings.push((Quantity::TemperatureTenths, Some(tenths)));
-    }
-    let label = serial.map_or_else(|| format!("{name} ({model})"), |serial| format!("{name} ({model} {serial})"));
-    Some(Component { kind: ComponentKind::Disk, id, label, findings, readings })
-}
-
-/// The drivetemp and nvme drivers show a disk's temperature as a hwmon device below it.
-fn disk_temperature(device: &Path) -> Option<i64> {
-    let hwmon = [device.join("hwmon"), device.to_path_buf()].into_iter().find_map(|dir| {
-        text::names(&dir).into_iter().find(|name| name.starts_with("hwmon")).map(|name| dir.join(name))
-    })?;
-    Some(text::number(&hwmon.join("temp1_input"))? / 100)
-}
-
-/// md arrays.
-pub(crate) fn arrays(root: &Path) -> Vec<Component> {
-    let blocks = root.join("sys/block");
-    text::names(&blocks)
-        .into_iter()
-        .filter(|name| name.starts_with("md"))
-        .filter_map(|name| array(&blocks.join(&name).join("md"), &name))
-        .collect()
-}
-
-fn array(dir: &Path, name: &str) -> Option<Component> {
-    let members = text::number(&dir.join("raid_disks"))?;
-    let level = text::read(&dir.join("level")).unwrap_or_default();
-    let state = text::read(&dir.join("array_state")).unwrap_or_default();
-    let sync_action = text::read(&dir.join("sync_action")).unwrap_or_default();
-    // Linear and striped arrays have no redundancy and no such file.
-    let degraded = text::number(&dir.join("degraded")).unwrap_or(0);
-    let mismatches = text::number(&dir.join("mismatch_cnt"));
-    let sync = text::read(&dir.join("sync_completed")).and_then(|text| {
-        let (done, total) = text.split_once(" / ")?;
-        let (done, total): (i64, i64) = (done.trim().parse().ok()?, total.trim().parse().ok()?);
-        Some(done.saturating_mul(1000) / total.max(1))
-    });
-    let mut findings = vec![rules::array::array(members, degraded, &state, &sync_action)];
-    if let Some(count) = mismatches {
-        // md(4): on RAID1 and RAID10 swap and such make harmless mismatches; with parity there are none.
-        let verdict = if level.starts_with("raid1") { Verdict::Warning } else { Verdict::Critical };
-        findings.push(if count > 0 {
-            Finding::new(Check::ArrayMismatch, verdict, Reason::Mismatches).with_detail(format!("{count} sectors"))
-        } else {
-            Finding::ok(Check::ArrayMismatch)
-        });
-    }
-    Some(Component {
-        kind: ComponentKind::Array,
-        id: text::read(&dir.join("uuid")).unwrap_or_else(|| name.to_owned()),
-        label: format!("{name} ({level})"),
-        findings,
-        readings: vec![
-            (Quantity::Members, Some(members)),
-            (Quantity::MembersMissing, Some(degraded)),
-            (Quantity::Mismatches, mismatches),
-            (Quantity::SyncPermille, sync),
-        ],
-    })
-}
-
 /// Mains and batteries.
 pub(crate) fn power(root: &Path) -> Vec<Component> {
     let dir = root.join("sys/class/power_supply");
@@ -304,43 +197,6 @@ mod tests {
         assert_eq!(mounts.iter().map(|m| m.point.to_str().unwrap()).collect::<Vec<_>>(), ["/", "/srv/backup"]);
         assert!(mounts[1].read_only && !mounts[0].read_only);
         assert_eq!(unescape("/srv/bind\\040mount"), "/srv/bind mount");
-    }
-
-    #[test]
-    fn a_dead_member_shows_though_the_state_is_clean() {
-        let tree = tree(&[
-            ("sys/block/md0/md/raid_disks", "2\n"),
-            ("sys/block/md0/md/level", "raid1\n"),
-            ("sys/block/md0/md/array_state", "clean\n"),
-            ("sys/block/md0/md/degraded", "1\n"),
-            ("sys/block/md0/md/sync_action", "idle\n"),
-            ("sys/block/md0/md/mismatch_cnt", "0\n"),
-        ]);
-        let arrays = arrays(tree.path());
-        assert_eq!(arrays[0].findings[0].reason, Reason::Degraded);
-        assert_eq!(arrays[0].findings[0].detail, "1 of 2 members missing");
-    }
-
-    #[test]
-    fn disks_have_their_own_names_and_say_what_they_need() {
-        let tree = tree(&[
-            ("sys/block/sda/size", "1953525168\n"),
-            ("sys/block/sda/device/model", "WDC WD10EZEX    \n"),
-            ("sys/block/sda/device/wwid", "naa.50014ee2b1234567\n"),
-            ("sys/block/sda/device/ioerr_cnt", "0x2\n"),
-            ("sys/block/sda/device/state", "running\n"),
-            ("sys/block/sda/device/hwmon/hwmon1/temp1_input", "56000\n"),
-            ("sys/block/loop0/size", "100\n"),
-            ("sys/block/sdb/size", "0\n"),
-        ]);
-        let (limits, mut memory) = (Limits::default(), Memory::default());
-        // A temperature must stay for five minutes.
-        drop(disks(tree.path(), &mut Judge::new(0, &limits, &mut memory)));
-        let disks = disks(tree.path(), &mut Judge::new(300, &limits, &mut memory));
-        assert_eq!(disks.len(), 1);
-        assert_eq!(disks[0].id, "naa.50014ee2b1234567");
-        let reasons: Vec<Reason> = disks[0].findings.iter().map(|finding| finding.reason).collect();
-        assert_eq!(reasons, [Reason::NeedsDeviceAccess, Reason::None, Reason::IoErrors, Reason::Hot]);
     }
 
     #[test]

@@ -16,6 +16,18 @@ pub(crate) fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// The file's bytes; `None` when it is missing or unreadable.
+pub(crate) fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The file's text without white space around it; `None` also when it is empty.
+pub(crate) fn word(path: &Path) -> Option<String> {
+    read(path).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// The file's text as a number; hexadecimal after "0x".
 pub(crate) fn number(path: &Path) -> Option<i64> {
     let text = read(path)?;
@@ -47,6 +59,21 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A tree of the kernel's files as a test wants it. A text "-> x" makes a symbolic link to x.
+#[cfg(test)]
+pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match text.strip_prefix("-> ") {
+            Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+            None => fs::write(path, text).unwrap(),
+        }
+    }
+    dir
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn disk_temperature(judge: &mut Judge<'_>, id: &str, tenths: i64) -> Finding
     hot(judge.level(id, Rule::DiskTemperature, tenths), tenths)
 }
 
-fn hot(verdict: Verdict, tenths: i64) -> Finding {
+pub(super) fn hot(verdict: Verdict, tenths: i64) -> Finding {
     let reason = if verdict == Verdict::Critical { Reason::TooHot } else { Reason::Hot };
     Finding::judged(Check::Temperature, verdict, reason).because(|| format!("{} °C", tenths / 10))
 }

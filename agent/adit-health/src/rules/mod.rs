@@ -5,6 +5,7 @@
 
 pub mod array;
 pub mod backup;
+pub mod block;
 pub mod environment;
 pub mod file_system;
 pub mod system;

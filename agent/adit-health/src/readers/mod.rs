@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Thin readers of /proc, /sys and a few files of /etc and /run: each turns files into a typed reading and judges nothing.
+//! All paths hang below a root, so that a recorded tree of another machine can be read in a test. Each file says whether
+//! its reads can block: then the thread that collects hangs, and its owner's deadline tells.
+
+pub(crate) mod block;
+pub(crate) mod md;
