@@ -18,8 +18,12 @@ pub mod nvme;
 mod read_ata;
 mod read_scsi;
 pub mod reading;
+pub mod redact;
 pub mod scsi;
 pub mod sense;
+pub mod sim;
+pub mod standby;
+pub mod transcript;
 pub mod transport;
 
 pub use ask::{Permit, ReadError, UNIT_ATTENTION_RETRIES, Visit};
