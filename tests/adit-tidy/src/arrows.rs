@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
@@ -29,7 +29,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("adit-device", &[]),
     ("adit-sys", &["adit-device"]),
     ("adit-health", &["adit-wire", "adit-device"]),
-    ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-health"]),
+    ("adit-ask", &["adit-health"]),
+    ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-health", "adit-ask"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
     ("adit-image", &[]),
     ("adit-guest", &[]),
@@ -39,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("adit-tidy", &["adit-wire"]),
     ("adit-bench", &[]),
     ("adit-contract", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-archive", "adit-health"]),
+    ("adit-services", &["adit-image"]),
     ("adit-sim", &["adit-wire", "adit-proto", "adit-store", "adit-archive", "adit-health"]),
 ];
 /// Everything from outside that the pure rooms may use: no file, socket, thread, clock or random source among them.
@@ -48,7 +50,8 @@ const PURE: [(&str, &[&str]); 3] = [
     ("adit-device", &["serde", "thiserror"]),
 ];
 /// Rooms that only test: nothing may depend on them.
-const TEST_ROOMS: [&str; 6] = ["scenarios", "adit-nostd", "adit-tidy", "adit-bench", "adit-contract", "adit-sim"];
+const TEST_ROOMS: [&str; 7] =
+    ["scenarios", "adit-nostd", "adit-tidy", "adit-bench", "adit-contract", "adit-services", "adit-sim"];
 /// What only adit-link may name directly.
 const NETWORK: [&str; 3] = ["rustls", "tokio-rustls", "socket2"];
 

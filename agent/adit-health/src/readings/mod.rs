@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Typed readings: what a source said, in units, before anything judges it. One file per kind of source; rules take them.
-//! They are plain data, so that another process may take a reading and a fixture may hold one.
+//! They are plain data that serialises, so that another process may take a reading and a fixture may hold one.
 
 pub mod array;
 pub mod block;
+pub mod ceph;
+pub mod gluster;
+pub mod units;
+pub mod ups;
