@@ -19,8 +19,8 @@ build: ## aditd and adit, release, into target/release
 test: ## everything that needs no root: tools, format, lints, no_std, all tests, the fast stories on QEMU machines
 	@$(PARTS) tools format lints no-std build tests doc-tests hil-guest stories
 
-test-services: ## tests in network namespaces of their own (needs root; installs iproute2 when missing)
-	@$(PARTS) net-tools build netns
+test-services: ## tests in namespaces of their own, with real Ceph, Gluster, NUT (needs root; installs iproute2 when missing)
+	@$(PARTS) net-tools build netns nut ceph gluster
 
 check: ## the quick part of test: format and lints
 	@$(PARTS) format lints

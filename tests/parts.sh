@@ -48,7 +48,7 @@ part_tools() {
     cargo nextest --version | head -1
 }
 part_net-tools() {
-    need ip iproute2 tc iproute2
+    need ip iproute2 tc iproute2 unshare util-linux nsenter util-linux dpkg-deb dpkg apt-get apt
     [ "$(id -u)" = 0 ] || die "network namespaces need root: run 'sudo --preserve-env=PATH make test-services'"
     ip netns add "adit-check-$$" || die "this machine lets not even root make a network namespace"
     ip netns del "adit-check-$$"
@@ -59,6 +59,11 @@ part_build() { cargo build --quiet --workspace --bins; }
 part_tests() { cargo nextest run --workspace; }
 part_doc-tests() { cargo test --quiet --workspace --doc; }
 part_netns() { cargo nextest run --workspace --ignore-default-filter --filterset "$netns_only"; }
+# Real services in rooms of their own; a part each, so that one can be run alone: bash tests/parts.sh ceph
+services() { cargo nextest run --package adit-services --ignore-default-filter --filterset "test(/(^|::)services_$1/)"; }
+part_nut() { services nut; }
+part_ceph() { services ceph; }
+part_gluster() { services gluster; }
 
 # A room that holds a panic handler does not compile when anything below it brings std, so compiling it is the proof;
 # the last line asks for std on purpose and must fail, or the proof proves nothing.
