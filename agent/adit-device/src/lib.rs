@@ -15,6 +15,7 @@ mod fields;
 pub mod hpsa;
 pub mod ipmi;
 pub mod nvme;
+pub mod pipe;
 mod read_ata;
 mod read_scsi;
 pub mod reading;

@@ -4,7 +4,7 @@
 use crate::abi::{CCISS_KIND, CCISS_PASSTHRU, CCISS_READ, CcissCommand};
 use adit_device::command::{Direction, LunAddress, ScsiCommand};
 use adit_device::transport::{Cciss, ScsiReply, TransportError};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -35,7 +35,7 @@ impl SmartArray {
     /// that is open for writing too; the list of commands keeps what is sent to reading all the same.
     pub fn open_generic(path: &Path) -> Result<Self, TransportError> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::empty());
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty());
         fd.map(|fd| Self { fd }).map_err(|error| crate::refusal(error, "write access to the controller's node"))
     }
 }

@@ -21,7 +21,7 @@ pub use nvme::NvmeDevice;
 pub use sg::ScsiDevice;
 
 use adit_device::transport::TransportError;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -29,7 +29,8 @@ use std::path::Path;
 /// Opens a device node for reading. Non-blocking: the open itself must not spin up a disk or wait for a medium.
 fn open(path: &Path) -> Result<OwnedFd, TransportError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refusal(error, "CAP_DAC_READ_SEARCH or root"))
+    // By openat, not open: the one call whose flags adit-probe's filter looks at.
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| refusal(error, "CAP_DAC_READ_SEARCH or root"))
 }
 
 /// What the kernel's error number means for a command that needs `capability`.
