@@ -99,7 +99,15 @@ impl Collector {
         components.extend(disks.iter().map(|disk| rules::block::disk(judge, disk)));
         let arrays = readers::md::arrays(&root, &disks);
         components.extend(arrays.iter().map(|array| rules::array::array(judge, array)));
-        components.extend(system::file_systems(&root, judge));
+        components.extend(readers::zfs::pools(&root).iter().map(rules::pool::zfs));
+        let mounts = readers::mounts::Mounts::read(&root);
+        let pools = readers::btrfs::pools(&root, &mounts);
+        components.extend(pools.iter().map(|pool| rules::pool::btrfs(judge, pool)));
+        components.extend(readers::dm::encrypted(&root).iter().map(|volume| rules::volume::luks(judge, volume)));
+        components.extend(readers::bcache::volumes(&root).iter().map(|volume| rules::volume::bcache(judge, volume)));
+        components.extend(mounts.absent().iter().map(|point| rules::file_system::not_mounted(judge, point)));
+        let mounted = mounts.file_systems(&root);
+        components.extend(mounted.iter().map(|found| rules::file_system::file_system(judge, found)));
         components.extend(self.sensors(judge));
         components.extend(system::power(&root));
         for dir in &self.surroundings.run_dirs {

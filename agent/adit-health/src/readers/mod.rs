@@ -3,5 +3,10 @@
 //! All paths hang below a root, so that a recorded tree of another machine can be read in a test. Each file says whether
 //! its reads can block: then the thread that collects hangs, and its owner's deadline tells.
 
+pub(crate) mod bcache;
 pub(crate) mod block;
+pub(crate) mod btrfs;
+pub(crate) mod dm;
 pub(crate) mod md;
+pub(crate) mod mounts;
+pub(crate) mod zfs;

@@ -5,6 +5,9 @@
 pub mod array;
 pub mod block;
 pub mod ceph;
+pub mod file_system;
 pub mod gluster;
+pub mod pool;
 pub mod units;
 pub mod ups;
+pub mod volume;

@@ -8,4 +8,6 @@ pub mod backup;
 pub mod block;
 pub mod environment;
 pub mod file_system;
+pub mod pool;
 pub mod system;
+pub mod volume;
