@@ -64,6 +64,17 @@ services() { cargo nextest run --package adit-services --ignore-default-filter -
 part_nut() { services nut; }
 part_ceph() { services ceph; }
 part_gluster() { services gluster; }
+# smartctl over recorded disks, answered by an ioctl player. Nothing is installed.
+part_smartctl() {
+    need cc gcc dpkg-deb dpkg
+    local dir=$PWD/target/smartctl
+    mkdir -p "$dir"
+    if [ ! -x "$dir/root/usr/sbin/smartctl" ]; then
+        (cd "$dir" && apt-get download -q smartmontools && dpkg -x smartmontools_*.deb root)
+    fi
+    ADIT_SMARTCTL=$dir/root/usr/sbin/smartctl cargo nextest run --package adit-device --ignore-default-filter \
+        --filterset 'test(/(^|::)services_smartctl_/)'
+}
 
 # A room that holds a panic handler does not compile when anything below it brings std, so compiling it is the proof;
 # the last line asks for std on purpose and must fail, or the proof proves nothing.

@@ -321,18 +321,19 @@ fn degrees(bytes: &[u8], at: usize) -> Option<i16> {
     (byte != 0x80).then(|| i16::from(byte.cast_signed()))
 }
 
-/// Errors ever logged, from the extended comprehensive error log (9.4): the number that only wraps at 65 536.
+/// Errors ever logged, from the extended comprehensive error log (9.4): the number that only wraps at 65 536. An index of 0
+/// says that the log is empty, whatever stands in the count.
 #[must_use]
 pub fn extended_error_count(bytes: &[u8]) -> Option<u64> {
     checked(bytes)?;
-    le16(bytes, 500).map(u64::from)
+    if le16(bytes, 2)? == 0 { Some(0) } else { le16(bytes, 500).map(u64::from) }
 }
 
-/// Errors ever logged, from the SMART summary error log (ACS-3, A.16).
+/// Errors ever logged, from the SMART summary error log (ACS-3, A.16); an index of 0 as above.
 #[must_use]
 pub fn summary_error_count(bytes: &[u8]) -> Option<u64> {
     checked(bytes)?;
-    le16(bytes, 452).map(u64::from)
+    if bytes[1] == 0 { Some(0) } else { le16(bytes, 452).map(u64::from) }
 }
 
 /// Pending defects log (9.27): number of entries, from the first page.

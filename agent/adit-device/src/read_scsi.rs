@@ -52,9 +52,12 @@ fn is_ata<S: Scsi + ?Sized>(device: &mut S, inquiry: &Inquiry, at: Attachment) -
     if inquiry.is_ata() {
         return Ok(true);
     }
-    let page = ask(device, &ScsiCommand::vpd(VpdPage::AtaInformation, ATA_INFORMATION_BYTES))?;
-    if page.is_some_and(|page| scsi::has_ata_information(&page)) {
-        return Ok(true);
+    let listed = vpd(device, VpdPage::Supported)?.map(|bytes| scsi::vpd_pages(&bytes)).unwrap_or_default();
+    if listed.contains(&(VpdPage::AtaInformation as u8)) {
+        let page = ask(device, &ScsiCommand::vpd(VpdPage::AtaInformation, ATA_INFORMATION_BYTES))?;
+        if page.is_some_and(|page| scsi::has_ata_information(&page)) {
+            return Ok(true);
+        }
     }
     match at {
         Attachment::Direct => Ok(false),
@@ -96,7 +99,11 @@ pub fn read_scsi<S: Scsi + ?Sized>(device: &mut S, permit: Permit) -> Result<Vis
     if !permit.allows(power) {
         return Ok(Visit::LeftAlone(power));
     }
-    let mut page = |page| ask(device, &ScsiCommand::vpd(page, VPD_BYTES));
+    let supported = vpd(device, VpdPage::Supported)?.map(|bytes| scsi::vpd_pages(&bytes)).unwrap_or_default();
+    // Only pages that are listed: some bridges hang when asked for another.
+    let mut page = |page: VpdPage| {
+        if supported.contains(&(page as u8)) { vpd(device, page) } else { Ok(None) }
+    };
     let serial = page(VpdPage::Serial)?.and_then(|bytes| scsi::serial(&bytes));
     let wwn = page(VpdPage::Identification)?.and_then(|bytes| scsi::wwn(&bytes));
     let rotation_rpm = page(VpdPage::BlockCharacteristics)?.and_then(|bytes| scsi::rotation_rpm(&bytes));
@@ -114,6 +121,10 @@ pub fn read_scsi<S: Scsi + ?Sized>(device: &mut S, permit: Permit) -> Result<Vis
     life_pages(&mut pages, &mut reading)?;
     reading.grown_defects = grown_defects(pages.device)?;
     Ok(Visit::Read(Box::new(reading)))
+}
+
+fn vpd<S: Scsi + ?Sized>(device: &mut S, page: VpdPage) -> Result<Option<Vec<u8>>, TransportError> {
+    ask(device, &ScsiCommand::vpd(page, VPD_BYTES))
 }
 
 struct Pages<'d, S: ?Sized> {

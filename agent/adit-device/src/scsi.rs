@@ -54,6 +54,12 @@ fn vpd(bytes: &[u8], page: u8) -> Option<&[u8]> {
     (u8_at(bytes, 1)? == page).then(|| &bytes[4..bytes.len().min(4 + len)])
 }
 
+/// Page 00h: which pages there are (7.7.16).
+#[must_use]
+pub fn vpd_pages(bytes: &[u8]) -> Vec<u8> {
+    vpd(bytes, 0x00).map(<[u8]>::to_vec).unwrap_or_default()
+}
+
 /// Page 80h: the serial number (7.7.14).
 #[must_use]
 pub fn serial(bytes: &[u8]) -> Option<String> {

@@ -226,7 +226,7 @@ impl AtaDisk {
                 return Some(page);
             }
             0x01 => {
-                page[0] = 1;
+                (page[0], page[1]) = (1, u8::from(self.errors > 0));
                 put(&mut page, 452, &self.errors.to_le_bytes());
             }
             0x06 => {
@@ -259,7 +259,7 @@ impl AtaDisk {
                 page[usize::from(GpLog::PendingDefects as u8) * 2] = u8::from(self.pending_defects.is_some());
             }
             0x03 => {
-                page[0] = 1;
+                (page[0], page[2]) = (1, u8::from(self.errors > 0));
                 put(&mut page, 500, &self.errors.to_le_bytes());
                 page = sealed(page);
             }

@@ -102,7 +102,8 @@ impl Default for ScsiDisk {
     }
 }
 
-const ILLEGAL: [u8; 8] = [0x72, 5, 0x24, 0, 0, 0, 0, 0];
+/// Illegal request: invalid command operation code, as drives say to a form of a command that they do not know.
+const ILLEGAL: [u8; 8] = [0x72, 5, 0x20, 0, 0, 0, 0, 0];
 
 impl ScsiDisk {
     fn asleep(&self) -> bool {
@@ -119,7 +120,7 @@ impl ScsiDisk {
                 put_text(&mut page, 32, 4, &self.revision);
                 return Some(page);
             }
-            (1, 0x00) => page = vec![0x80, 0x83, 0xb1],
+            (1, 0x00) => page = vec![0x00, 0x80, 0x83, 0xb1],
             (1, 0x80) => page = self.serial.clone().into_bytes(),
             (1, 0x83) if self.wwn != 0 => {
                 page = vec![0x01, 0x03, 0, 8];

@@ -196,12 +196,15 @@ pub(crate) fn recorded() -> Vec<(&'static str, Transcript)> {
     read_nvme(&mut nvme_recorder).expect("read the simulated controller");
     let mut scsi_recorder = Recorder::new(scsi());
     read_scsi(&mut scsi_recorder, Permit::Wake).expect("read the simulated disk");
+    let mut solid_recorder = Recorder::new(ScsiDisk { rotation: 1, wear: Some(61), ..scsi() });
+    read_scsi(&mut solid_recorder, Permit::Wake).expect("read the simulated disk");
     vec![
         ("ata-old", ata(old_hdd(), Attachment::Direct, "sat")),
         ("ata", ata(hdd(), Attachment::Direct, "sat")),
         ("usb", ata(ssd(), Attachment::Usb, "usb")),
         ("nvme", one(nvme_recorder.finish("nvme0", "nvme"))),
         ("scsi", one(scsi_recorder.finish("sdb", "scsi"))),
+        ("scsi-ssd", one(solid_recorder.finish("sdc", "scsi"))),
         ("cciss-ata", behind_controller(old_hdd())),
         ("cciss-scsi", behind_controller(ScsiDisk { attentions: Vec::new(), ..scsi() })),
     ]
