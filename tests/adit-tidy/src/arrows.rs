@@ -31,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("adit-probe", &["adit-device", "adit-sys"]),
     ("adit-health", &["adit-wire", "adit-device"]),
     ("adit-ask", &["adit-health"]),
-    ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-health", "adit-ask"]),
+    ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-device", "adit-health", "adit-ask"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
     ("adit-image", &[]),
     ("adit-guest", &[]),
