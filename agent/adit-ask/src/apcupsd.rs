@@ -34,7 +34,9 @@ pub fn ask(daemon: SocketAddrV6, deadline: Duration) -> Result<UpsReading, AskEr
         lines.push(String::from_utf8_lossy(&talk.exactly(length)?).into_owned());
     }
     let whom = format!("apcupsd at {daemon}");
-    reading(lines.iter().map(String::as_str)).ok_or_else(|| AskError::malformed(&whom, "no line STATUS"))
+    let ups = reading(lines.iter().map(String::as_str));
+    let ups = ups.ok_or_else(|| AskError::malformed(&whom, "no line STATUS"))?;
+    Ok(UpsReading { daemon: daemon.to_string(), ..ups })
 }
 
 /// A reading from lines such as `LOADPCT  :  17.0 Percent`; `None` when none says how the UPS is.

@@ -3,6 +3,7 @@
 //! It never holds what was asked for, only who was asked and what went wrong.
 
 use crate::child::ChildError;
+use adit_health::readings::silence::{Silence, Why};
 use std::io;
 
 /// Why a question got no answer.
@@ -100,6 +101,24 @@ impl AskError {
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Deadline { .. } | Self::Talk { .. })
+    }
+
+    /// What a rule needs to know of it.
+    #[must_use]
+    pub fn silence(&self) -> Silence {
+        let why = match self {
+            Self::Denied { .. } => Why::Denied,
+            Self::Busy { .. } => Why::Busy,
+            Self::Child(ChildError::Stuck { .. }) => Why::Stuck,
+            Self::Connect { .. }
+            | Self::Talk { .. }
+            | Self::Deadline { .. }
+            | Self::TooLong { .. }
+            | Self::Refused { .. }
+            | Self::Malformed { .. }
+            | Self::Child(_) => Why::NotAnswering,
+        };
+        Silence { why, words: format!("failed to {self}") }
     }
 
     pub(crate) fn malformed(whom: &str, what: impl Into<String>) -> Self {

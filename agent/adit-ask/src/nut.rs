@@ -44,7 +44,7 @@ pub fn ask(daemon: SocketAddrV6, deadline: Duration) -> Result<Vec<UpsReading>, 
                 UpsReading { comm: comm(&word).ok_or_else(|| refusal(&whom, &word))?, ..UpsReading::default() }
             }
         };
-        readings.push(UpsReading { name: name.clone(), description, ..reading });
+        readings.push(UpsReading { daemon: daemon.to_string(), name: name.clone(), description, ..reading });
     }
     talk.say(b"LOGOUT\n")?;
     Ok(readings)

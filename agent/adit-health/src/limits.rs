@@ -113,6 +113,24 @@ rules! {
     RebootDue = "reboot-due", "days", Above, Some(7), None, margin 0, for 0;
     /// Days since the store was read through.
     VerifyAge = "verify-age", "days", Above, Some(30), None, margin 0, for 0;
+    /// Load of a UPS, per mille of what it can carry (Netdata: 80 and 95 %).
+    UpsLoad = "ups-load", "1/10 % of what it carries", Above, Some(800), Some(950), margin 50, for 60;
+    /// Age of a UPS's battery: lead lasts three to five years.
+    BatteryAge = "battery-age", "days", Above, Some(1_461), None, margin 0, for 0;
+    /// Days since a UPS last tested its battery; most do so every two weeks.
+    BatteryTestAge = "battery-test-age", "days", Above, Some(120), None, margin 0, for 0;
+    /// How long a UPS has been on battery, seconds. Mains that flicker are no news.
+    OnBattery = "on-battery", "s", Above, Some(30), None, margin 0, for 0;
+    /// How long a UPS has not been heard, seconds: three times what upsd waits for a driver (MAXAGE 15).
+    UpsSilent = "ups-silent", "s", Above, Some(45), None, margin 0, for 0;
+    /// How long a security update waits, days.
+    SecurityUpdates = "security-updates", "days", Above, Some(3), Some(14), margin 0, for 0;
+    /// How old package lists may be, days, before nothing is known of updates.
+    PackageLists = "package-lists", "days", Above, Some(3), None, margin 0, for 0;
+    /// How long entries of a Gluster volume wait to be healed, seconds.
+    HealWaits = "heal-waits", "s", Above, Some(3_600), None, margin 0, for 0;
+    /// How long a cluster may run with a flag such as noout, or a pool without redundancy, seconds.
+    ClusterFlags = "cluster-flags", "s", Above, Some(21_600), None, margin 0, for 0;
 }
 
 impl Rule {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// One UPS at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpsReading {
+    /// The daemon that knows it: its address. With the name it makes the id, so that hosts that ask one daemon mean one UPS.
+    pub daemon: String,
     /// Its name in the daemon's configuration.
     pub name: String,
     /// What the admin calls it there; may be empty.
@@ -65,6 +67,8 @@ pub enum UpsComm {
     DriverGone,
     /// The daemon does not know a UPS of that name.
     Unknown,
+    /// The daemon itself does not answer; the other values are what it said last.
+    DaemonGone,
 }
 
 /// States as NUT names them (networkupstools.org, developer guide, "Status data").

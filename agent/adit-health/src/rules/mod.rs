@@ -6,8 +6,15 @@
 pub mod array;
 pub mod backup;
 pub mod block;
+pub mod ceph;
 pub mod environment;
 pub mod file_system;
+pub mod gluster;
+pub mod plugin;
 pub mod pool;
 pub mod system;
+pub mod units;
+pub mod updates;
+pub mod ups;
 pub mod volume;
+pub mod zpool;
