@@ -16,6 +16,7 @@ pub mod readings;
 pub mod report;
 pub mod rules;
 pub mod runs;
+pub mod show;
 mod system;
 mod text;
 

@@ -14,19 +14,21 @@ pub struct Finding {
     pub reason: Reason,
     /// Free text for a person, ≤ 64 bytes on the wire.
     pub detail: String,
+    /// Since when the check has this verdict, seconds since 1970; known in a report that was polled, when it is not ok.
+    pub since_s: Option<u64>,
 }
 
 impl Finding {
     /// All is well.
     #[must_use]
     pub const fn ok(check: Check) -> Self {
-        Self { check, verdict: Verdict::Ok, reason: Reason::None, detail: String::new() }
+        Self { check, verdict: Verdict::Ok, reason: Reason::None, detail: String::new(), since_s: None }
     }
 
     /// Something is not well.
     #[must_use]
     pub const fn new(check: Check, verdict: Verdict, reason: Reason) -> Self {
-        Self { check, verdict, reason, detail: String::new() }
+        Self { check, verdict, reason, detail: String::new(), since_s: None }
     }
 
     /// As a rule judged it: the reason counts only when it is not well.

@@ -182,8 +182,13 @@ pub fn decode(inventory: &[u8], bytes: &[u8]) -> Result<Report, SnapshotError> {
     let mut builder =
         Builder { report: Report { host: inventory.host.to_owned(), ..Report::default() }, places: vec![] };
     let time = snapshot::read(&inventory, bytes, &mut builder)?;
-    builder.report.time_s = time.saturating_add(EPOCH_MINUTES).saturating_mul(60);
+    builder.report.time_s = seconds(time);
     Ok(builder.report)
+}
+
+/// Seconds since 1970 of minutes since 2026.
+const fn seconds(minutes: u64) -> u64 {
+    minutes.saturating_add(EPOCH_MINUTES).saturating_mul(60)
 }
 
 struct Builder {
@@ -221,6 +226,7 @@ impl Visitor for Builder {
                 verdict: finding.verdict,
                 reason: Reason::from_number(finding.reason).unwrap_or(Reason::None),
                 detail: finding.detail.to_owned(),
+                since_s: (finding.verdict != Verdict::Ok).then(|| seconds(finding.since_minutes)),
             });
         }
     }
@@ -279,6 +285,7 @@ mod tests {
         report.components[2].readings[1].1 = Some(-40);
         let mut reporter = Reporter::new(2);
         reporter.update(&report).unwrap();
+        report.components[1].findings[1].since_s = Some(report.time_s);
         assert_eq!(decode(&reporter.inventory, &reporter.snapshot).unwrap(), report);
     }
 

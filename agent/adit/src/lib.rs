@@ -10,6 +10,7 @@ pub mod bring;
 pub mod cli;
 pub mod exit;
 pub mod failure;
+pub mod health;
 pub mod history;
 pub mod job;
 pub mod net;

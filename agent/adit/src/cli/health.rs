@@ -1,127 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit health`: one poll of the box, shown as a person reads it or as JSON.
+//! `adit health`: how this machine is, or the box, as a person reads it or as JSON; with `--watch` again and again.
 
 use super::{print, print_json};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::net::{self, Net, Way};
+use crate::health::table::{self, Style, WIDTH_DEFAULT};
+use crate::health::{self, Whom};
 use crate::state::StateDir;
-use crate::text::{self, Lines as _};
-use adit_health::{Report, decode};
-use adit_link::Door;
-use adit_wire::health::codes::Verdict;
-use adit_wire::health::{Full, Poll};
-use serde_json::{Value, json};
+use crate::text;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// Ask the box how it is.
+/// How often `--watch` asks.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// Clears the screen and the lines above it, and goes home.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// Ask how this machine is, or the box.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The exit code is 0 however the box is: it says that the question was answered. `check_adit` is \
+    after_help = "The exit code is 0 however the machine is: it says that the question was answered. `check_adit` is \
 the plugin whose exit code follows the verdict."
 )]
 pub(super) struct Health {
+    /// Ask the paired box: its name, or `box`; without it this machine's own agent is asked.
+    #[arg(value_name = "HOST")]
+    host: Option<String>,
+    /// Show everything, not only what is unwell.
+    #[arg(long)]
+    all: bool,
+    /// Ask again every few seconds until interrupted.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Where this machine's agent answers.
+    #[arg(long, value_name = "PATH", default_value = health::SOCKET_DEFAULT)]
+    socket: PathBuf,
 }
 
 impl Health {
     pub(super) fn run(self, state: &StateDir) -> Result<Exit, Failure> {
-        let (way, _) = Way::paired(state)?;
-        let net = Net::start()?;
-        let report = net.run(async {
-            let link = way.connect(Door::Main).await?;
-            let frame = net::ask(&link, &Poll { inventory: 0, report: 0 }).await?;
-            let full: Full<'_> = net::read(&frame)?;
-            let report = decode(full.inventory_bytes, full.snapshot).map_err(|error| {
-                Failure::new(Exit::Refused, format!("the box's health report does not read: {error}"), "update adit")
-            })?;
-            link.close(None).await;
-            Ok::<Report, Failure>(report)
-        })?;
-        if self.json {
-            print_json(&to_json(&report))?
-        } else {
-            print(&lines(&report))?
+        let whom = self.host.map_or(Whom::Here(self.socket), Whom::Box);
+        let terminal = io::stdout().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        loop {
+            let asked = health::ask(&whom, state);
+            if self.json {
+                return print_json(&table::json(&asked?)).map(|()| Exit::Done);
+            }
+            let style = Style { colour, width: width(), all: self.all };
+            let shown = match (asked, self.watch) {
+                (Ok(report), _) => table::table(&report, text::now_s(), style),
+                // A watcher waits for an agent that is started again.
+                (Err(failure), true) => failure.render(),
+                (Err(failure), false) => return Err(failure),
+            };
+            if !self.watch {
+                return print(&shown).map(|()| Exit::Done);
+            }
+            print(&format!("{}{shown}", if terminal { CLEAR } else { "" }))?;
+            std::thread::sleep(WATCH_EVERY);
         }
-        Ok(Exit::Done)
     }
 }
 
-fn lines(report: &Report) -> String {
-    let mut lines =
-        format!("{}: {} ({})\n", report.host, report.verdict().word().to_uppercase(), text::time(report.time_s));
-    for component in &report.components {
-        lines.line(format_args!("\n{:<9}{} {}", component.verdict().word(), component.kind.text(), component.label));
-        for finding in component.findings.iter().filter(|finding| finding.verdict != Verdict::Ok) {
-            let detail = if finding.detail.is_empty() { String::new() } else { format!(" ({})", finding.detail) };
-            lines.line(format_args!(
-                "         {}: {}: {}{detail}",
-                finding.check.text(),
-                finding.verdict.word(),
-                finding.reason.text()
-            ));
-        }
-        for (quantity, value) in &component.readings {
-            let value = value.map_or_else(|| "cannot be read here".to_owned(), |value| value.to_string());
-            lines.line(format_args!("         {:<28}{value}", quantity.text()));
-        }
-    }
-    lines
-}
-
-fn to_json(report: &Report) -> Value {
-    let components = report.components.iter().map(|component| {
-        let findings = component.findings.iter().map(|finding| {
-            json!({
-                "check": finding.check.text(),
-                "verdict": finding.verdict.word(),
-                "reason": finding.reason.text(),
-                "detail": finding.detail,
-            })
-        });
-        let readings = component.readings.iter().map(|(quantity, value)| (quantity.text().to_owned(), json!(value)));
-        json!({
-            "kind": component.kind.text(),
-            "id": component.id,
-            "label": component.label,
-            "verdict": component.verdict().word(),
-            "findings": findings.collect::<Vec<_>>(),
-            "readings": readings.collect::<serde_json::Map<_, _>>(),
-        })
-    });
-    json!({
-        "host": report.host,
-        "time_s": report.time_s,
-        "verdict": report.verdict().word(),
-        "components": components.collect::<Vec<_>>(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use adit_health::{Component, Finding};
-    use adit_wire::health::codes::{Check, ComponentKind, Quantity};
-
-    #[test]
-    fn a_report_reads_well() {
-        let (check, quantity) = (Check::ALL[0], Quantity::ALL[0]);
-        let report = Report {
-            host: "cellar".to_owned(),
-            time_s: 0,
-            components: vec![Component {
-                kind: ComponentKind::Host,
-                id: "host".to_owned(),
-                label: "cellar".to_owned(),
-                findings: vec![Finding::ok(check)],
-                readings: vec![(quantity, Some(7)), (quantity, None)],
-            }],
-        };
-        let text = lines(&report);
-        assert!(text.starts_with("cellar: OK ("), "{text}");
-        assert!(text.contains("ok       host cellar\n"), "{text}");
-        assert!(text.contains("cannot be read here"), "{text}");
-        assert_eq!(to_json(&report)["components"][0]["verdict"], "ok");
-    }
+/// Columns of the terminal.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width >= 40)
+        .unwrap_or(WIDTH_DEFAULT)
 }

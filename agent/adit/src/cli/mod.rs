@@ -73,7 +73,7 @@ enum Command {
     Verify(verify::Verify),
     /// Restore random files from the newest snapshot and compare them with the disk.
     Drill(drill::Drill),
-    /// Ask the box how it is.
+    /// Show how this machine is, or the box.
     Health(health::Health),
     /// Show this source's own state: pairing, newest snapshot, last runs.
     Status(status::Status),

@@ -636,7 +636,7 @@ numbered! {
         /// Voltage, millivolts.
         VoltageMillivolts = 64, "voltage, mV";
         /// Turns of a fan per minute.
-        FanRpm = 65, "fan, 1/min";
+        FanRpm = 65, "fan, rpm";
         /// A sensor of another unit, thousandths of it.
         SensorThousandths = 66, "sensor, 1/1000 of its unit";
         /// Energy counted, watt hours.

@@ -173,7 +173,7 @@ fn verify_and_damage(stage: &mut Stage, data: &Path) -> Result<()> {
 
 fn poll_health(stage: &mut Stage) -> Result<()> {
     stage.step("Over the same protocol the machine tells how it is.");
-    let health = stage.run_any("adit", &["--state", "source", "health"])?;
+    let health = stage.run_any("adit", &["--state", "source", "health", "box"])?;
     ensure!(!health.stdout.trim().is_empty(), "the health report is empty; adit ended with {}", health.code);
     result(&health.stdout);
     Ok(())
