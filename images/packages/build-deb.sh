@@ -27,6 +27,8 @@ trap 'rm -rf "$stage"' EXIT
 put() { install -D -m "$1" "$2" "$stage/$3"; } # MODE FILE PLACE
 put 755 "$BINARIES/adit" usr/bin/adit
 put 755 "$BINARIES/aditd" usr/bin/aditd
+# The plugin for Icinga and Nagios is adit under a second name.
+mkdir -p "$stage/usr/lib/nagios/plugins" && ln -s ../../../bin/adit "$stage/usr/lib/nagios/plugins/check_adit"
 for unit in aditd.service adit-backup.service adit-backup.timer; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
 put 644 $here/systemd/adit.sysusers usr/lib/sysusers.d/adit.conf
 put 644 $here/systemd/adit.tmpfiles usr/lib/tmpfiles.d/adit.conf

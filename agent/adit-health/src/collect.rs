@@ -56,12 +56,27 @@ pub struct SourceArrival {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// When the newest snapshot arrived, seconds since 1970.
-    pub received_s: Option<u64>,
-    /// Its snapshots.
-    pub snapshots: u64,
+    /// The newest snapshot.
+    pub newest: Option<Arrival>,
+    /// Whether it has a session that was not committed yet.
+    pub session_open: bool,
     /// Seconds between its backups; 0 when not known.
     pub period_s: u64,
+}
+
+/// A snapshot as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {
+    /// Its head as text.
+    pub head: String,
+    /// Its number: 1 for the source's first.
+    pub seq: u64,
+    /// When it arrived, seconds since 1970.
+    pub received_s: u64,
+    /// Bytes that it added.
+    pub new_bytes: u64,
+    /// Bytes that those before it had added.
+    pub bytes_before: u64,
 }
 
 /// Collects reports. Keeps sysinfo's objects between rounds, as that library asks for.
@@ -115,7 +130,7 @@ impl Collector {
         }
         if let Some(store) = store {
             components.push(store_component(store, judge));
-            components.extend(store.sources.iter().map(|source| source_component(source, now_s)));
+            components.extend(store.sources.iter().map(|source| source_component(source, judge)));
         }
         components.truncate(adit_wire::health::COMPONENTS_MAX);
         memory.tidy(now_s);
@@ -237,13 +252,18 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
         kind: ComponentKind::Job,
         id: name.to_owned(),
         label: name.to_owned(),
-        findings: vec![rules::backup::run(records, now_s)],
+        findings: vec![rules::backup::run(records, now_s), rules::backup::size(records)],
         readings: vec![
             (Quantity::LastMinutes, ended.and_then(|record| record.ended_s).map(minutes)),
             (Quantity::PeriodMinutes, ended.map(|record| signed(record.period_s / 60))),
             (Quantity::Exit, ended.and_then(|record| record.exit).map(i64::from)),
             (Quantity::Skipped, ended.map(|record| signed(record.skipped))),
             (Quantity::SentKib, ended.map(|record| signed(record.bytes_sent >> 10))),
+            (
+                Quantity::DurationSeconds,
+                ended.and_then(|record| Some(signed(record.ended_s? - record.started_s.min(record.ended_s?)))),
+            ),
+            (Quantity::SnapshotHead, ended.and_then(|record| rules::backup::head_number(record.snapshot.as_deref()?))),
         ],
     }
 }
@@ -286,16 +306,28 @@ fn damage_detail(store: &StoreReading) -> String {
     }
 }
 
-fn source_component(source: &SourceArrival, now_s: u64) -> Component {
+fn source_component(source: &SourceArrival, judge: &mut Judge<'_>) -> Component {
+    let newest = source.newest.as_ref();
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let received_s = newest.map(|newest| newest.received_s);
     Component {
         kind: ComponentKind::Source,
         id: source.id.clone(),
         label: source.name.clone(),
-        findings: vec![rules::backup::arrived(source.received_s, source.period_s, now_s)],
+        findings: vec![
+            rules::backup::arrived(received_s, source.period_s, judge.now_s()),
+            rules::backup::session(judge, &source.id, source.session_open),
+            newest.map_or_else(
+                || Finding::ok(Check::SizeTrend),
+                |newest| rules::backup::rewritten(newest.new_bytes, newest.bytes_before),
+            ),
+        ],
         readings: vec![
-            (Quantity::LastMinutes, source.received_s.map(minutes)),
-            (Quantity::Snapshots, i64::try_from(source.snapshots).ok()),
-            (Quantity::PeriodMinutes, i64::try_from(source.period_s / 60).ok()),
+            (Quantity::LastMinutes, received_s.map(minutes)),
+            (Quantity::Snapshots, Some(newest.map_or(0, |newest| signed(newest.seq)))),
+            (Quantity::PeriodMinutes, Some(signed(source.period_s / 60))),
+            (Quantity::AddedKib, newest.map(|newest| signed(newest.new_bytes >> 10))),
+            (Quantity::SnapshotHead, newest.and_then(|newest| rules::backup::head_number(&newest.head))),
         ],
     }
 }
@@ -328,7 +360,7 @@ mod tests {
             first_damaged: Some("0123456789abcdef".repeat(4)),
             sources: vec![SourceArrival {
                 name: "web1".into(),
-                received_s: Some(1_000),
+                newest: Some(Arrival { received_s: 1_000, ..Arrival::default() }),
                 period_s: 3_600,
                 ..SourceArrival::default()
             }],
@@ -338,7 +370,8 @@ mod tests {
         let component = store_component(&store, &mut Judge::new(2_000, &limits, &mut memory));
         assert_eq!(component.verdict(), Verdict::Critical);
         assert_eq!(component.findings[1].detail, "2 records, first 0123456789abcdef…");
-        assert_eq!(source_component(&store.sources[0], 2_000).verdict(), Verdict::Ok);
-        assert_eq!(source_component(&store.sources[0], 90_000).findings[0].reason, Reason::BackupLate);
+        let mut source = |now_s| source_component(&store.sources[0], &mut Judge::new(now_s, &limits, &mut memory));
+        assert_eq!(source(2_000).verdict(), Verdict::Ok);
+        assert_eq!(source(90_000).findings[0].reason, Reason::BackupLate);
     }
 }

@@ -20,7 +20,7 @@ pub mod show;
 mod system;
 mod text;
 
-pub use collect::{Collector, SourceArrival, StoreReading, Surroundings};
+pub use collect::{Arrival, Collector, SourceArrival, StoreReading, Surroundings};
 pub use judge::Judge;
 pub use limits::Limits;
 pub use memory::Memory;

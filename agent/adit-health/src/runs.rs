@@ -39,6 +39,9 @@ pub struct RunRecord {
     pub skipped: u64,
     /// Bytes read from files.
     pub bytes_read: u64,
+    /// Bytes of all files that the snapshot holds; 0 in records of an older program.
+    #[serde(default)]
+    pub bytes_total: u64,
     /// Bytes sent to the box.
     pub bytes_sent: u64,
     /// Seconds between scheduled runs; 0 when it runs by hand.

@@ -29,7 +29,7 @@ pub use read::FetchPlan;
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{
-    Access, Appended, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId, SnapshotEntry,
-    Source, Status, Step, VerifyReport,
+    Access, Appended, Arrived, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId,
+    SnapshotEntry, Source, Status, Step, VerifyReport,
 };
 pub use verify::Verification;

@@ -7,7 +7,7 @@ use crate::index::{Loc, NOWHERE, copy_tag, key_tag, tag};
 use crate::ledger::SnapshotState;
 use crate::segment::{Check, ENVELOPE_BYTES, Envelope, Kind};
 use crate::store::Store;
-use crate::types::SnapshotEntry;
+use crate::types::{Arrived, SnapshotEntry};
 use adit_wire::ids::{Id, KeyId, SourceId};
 use adit_wire::read::{FETCH_RECORDS_MAX, Scope};
 use adit_wire::record::Record;
@@ -35,6 +35,20 @@ impl Store {
     pub fn newest(&self, source: &SourceId) -> Option<SnapshotEntry> {
         let state = self.state.source(self.state.number_of(source)?)?;
         state.snapshots.last().map(|snapshot| self.snapshot_entry(source, snapshot))
+    }
+
+    /// What the ledger says of a source's newest snapshot, without reading the record itself.
+    #[must_use]
+    pub fn newest_arrival(&self, source: &SourceId) -> Option<Arrived> {
+        let state = self.state.source(self.state.number_of(source)?)?;
+        let newest = state.snapshots.last()?;
+        Some(Arrived {
+            seq: newest.seq,
+            head: newest.head,
+            received_s: newest.received_s,
+            new_bytes: newest.bytes,
+            bytes_before: state.snapshots.iter().rev().skip(1).map(|snapshot| snapshot.bytes).sum(),
+        })
     }
 
     /// A source's snapshots, oldest first.

@@ -154,6 +154,21 @@ pub struct SnapshotEntry {
     pub complete: bool,
 }
 
+/// What the ledger says of a source's newest snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// 1 for the first, then one more each.
+    pub seq: u64,
+    /// Its head.
+    pub head: Id,
+    /// When it was received, seconds since 1970.
+    pub received_s: u64,
+    /// Bytes that its run stored.
+    pub new_bytes: u64,
+    /// Bytes that the runs before it stored.
+    pub bytes_before: u64,
+}
+
 /// How opening went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opening {

@@ -51,6 +51,8 @@ pub enum StartError {
 pub struct Agent {
     shared: Arc<Shared>,
     listener: Option<Listener>,
+    /// Where programs of this machine ask for its health.
+    local: Option<adit_link::serial::local::LocalListener>,
     /// Keeps other agents away from the state directory.
     _lock: Option<StateLock>,
 }
@@ -113,6 +115,7 @@ impl Agent {
         let shared = Arc::new(Shared::new(config, state, identity, store, events, stop));
         shared.reload_peers().map_err(StateError::from)?;
         shared.register_sources().await;
+        let local = crate::console::bind(&shared);
         let listener = match listen {
             None => None,
             Some(address) => {
@@ -129,7 +132,7 @@ impl Agent {
                 Some(listener)
             }
         };
-        Ok(Self { shared, listener, _lock: lock })
+        Ok(Self { shared, listener, local, _lock: lock })
     }
 
     /// This machine's key.
@@ -162,9 +165,8 @@ impl Agent {
             let console = crate::console::keep(Arc::clone(&shared), path);
             drop(shared.tasks.spawn(shared.stop.child_token().run_until_cancelled_owned(console)));
         }
-        let socket = &shared.config.health.socket;
-        if socket.parent().is_some_and(Path::is_dir) {
-            let console = crate::console::listen(Arc::clone(&shared), socket.clone());
+        if let Some(local) = self.local.take() {
+            let console = crate::console::listen(Arc::clone(&shared), local);
             drop(shared.tasks.spawn(shared.stop.child_token().run_until_cancelled_owned(console)));
         }
         let mut addresses = tokio::time::interval(ADDRESSES_EVERY);

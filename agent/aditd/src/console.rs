@@ -61,15 +61,23 @@ pub(crate) async fn keep(shared: Arc<Shared>, path: PathBuf) {
     }
 }
 
-/// Serves the socket of this path until the task is dropped.
-pub(crate) async fn listen(shared: Arc<Shared>, path: PathBuf) {
-    let listener = match LocalListener::bind(&path) {
-        Ok(listener) => listener,
-        Err(error) => {
+/// Takes the socket for programs of this machine, where its directory is there.
+pub(crate) fn bind(shared: &Shared) -> Option<LocalListener> {
+    let path = &shared.config.health.socket;
+    if !path.parent().is_some_and(Path::is_dir) {
+        return None;
+    }
+    LocalListener::bind(path)
+        .inspect_err(|error| {
             let path = path.display().to_string();
-            return shared.events.record(&Event::ConsoleWaits { path, why: error.to_string() });
-        }
-    };
+            shared.events.record(&Event::ConsoleWaits { path, why: error.to_string() });
+        })
+        .ok()
+}
+
+/// Serves the socket until the task is dropped.
+pub(crate) async fn listen(shared: Arc<Shared>, listener: LocalListener) {
+    let path = shared.config.health.socket.clone();
     let callers = Arc::new(Semaphore::new(CALLERS_MAX));
     loop {
         let Ok(place) = Arc::clone(&callers).acquire_owned().await else { return };

@@ -4,6 +4,7 @@
 //! which the same check is quiet.
 
 mod array;
+mod backup;
 mod block;
 mod ceph;
 mod file_system;
@@ -66,6 +67,7 @@ pub(crate) fn findings(components: Vec<Component>) -> Vec<Finding> {
 
 fn families() -> Vec<(&'static str, &'static [Case])> {
     vec![
+        ("backup", backup::CASES),
         ("array", array::CASES),
         ("block", block::CASES),
         ("file_system", file_system::CASES),
@@ -109,20 +111,7 @@ const WITHOUT_CASES: &[Reason] = &[
     Reason::EccCorrected,
     Reason::StoreReadOnly,
     Reason::RecordsDamaged,
-    Reason::NeverVerified,
-    Reason::VerifyOld,
     Reason::EccUncorrected,
-    Reason::SessionsOpen,
-    Reason::NeverArrived,
-    Reason::BackupLate,
-    Reason::RunFailed,
-    Reason::RunPartial,
-    Reason::RunLate,
-    Reason::RunCutOff,
-    Reason::LyingSuccess,
-    Reason::PartialNewer,
-    Reason::SourceSilent,
-    Reason::SizeOdd,
     Reason::CacheOff,
     Reason::CacheFailed,
     Reason::Transforming,

@@ -70,6 +70,7 @@ impl Backup {
         let exit = match &result {
             Ok(summary) => {
                 record.skipped = summary.counts.skipped;
+                record.bytes_total = summary.counts.bytes;
                 record.bytes_read = summary.counts.bytes_read;
                 record.bytes_sent = summary.traffic.bytes_sent;
                 record.snapshot = Some(summary.head.to_string());

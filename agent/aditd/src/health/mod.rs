@@ -8,7 +8,7 @@ mod looker;
 use crate::clock;
 use crate::event::Event;
 use crate::shared::Shared;
-use adit_health::{Component, Finding, Report, SourceArrival, StoreReading, Surroundings};
+use adit_health::{Arrival, Component, Finding, Report, SourceArrival, StoreReading, Surroundings};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
 use looker::{Look, Looker, Seen};
 use std::sync::Arc;
@@ -135,8 +135,14 @@ async fn store_reading(shared: &Shared) -> Option<StoreReading> {
                 .map(|source| SourceArrival {
                     id: source.id.to_string(),
                     name: source.name.clone(),
-                    received_s: store.newest(&source.id).map(|newest| newest.received_s),
-                    snapshots: store.newest(&source.id).map_or(0, |newest| newest.seq),
+                    newest: store.newest_arrival(&source.id).map(|newest| Arrival {
+                        head: newest.head.to_string(),
+                        seq: newest.seq,
+                        received_s: newest.received_s,
+                        new_bytes: newest.new_bytes,
+                        bytes_before: newest.bytes_before,
+                    }),
+                    session_open: store.pending(&source.id).is_some(),
                     period_s: periods.get(&source.id).copied().unwrap_or(0).into(),
                 })
                 .collect();

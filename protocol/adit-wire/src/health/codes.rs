@@ -745,6 +745,10 @@ numbered! {
         DurationSeconds = 119, "duration, s";
         /// Humidity.
         Humidity = 120, "humidity, 1/1000";
+        /// The newest snapshot: the first 60 bits of its head. Source and box tell the same number of the same snapshot.
+        SnapshotHead = 121, "newest snapshot, number";
+        /// What the newest run added to a store, KiB.
+        AddedKib = 122, "added, KiB";
     }
 }
 

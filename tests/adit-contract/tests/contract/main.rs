@@ -10,6 +10,7 @@ mod carried;
 mod demo;
 mod errors;
 mod full_disk;
+mod health;
 mod interrupted;
 mod main_job;
 mod netns;
