@@ -2,6 +2,7 @@
 //! Puts a report together: the operating system's basics, disks and arrays as the kernel sees them, the runs of this
 //! host's backup jobs and, on a box, the store and the sources.
 
+use crate::gathered::Gathered;
 use crate::judge::Judge;
 use crate::limits::Limits;
 use crate::memory::Memory;
@@ -104,12 +105,14 @@ impl Collector {
     }
 
     /// Looks at everything once. `now_s` is the wall clock, seconds since 1970.
-    pub fn collect(&mut self, now_s: u64, store: Option<&StoreReading>) -> Report {
+    pub fn collect(&mut self, now_s: u64, gathered: &Gathered) -> Report {
         let root = self.surroundings.root.clone();
         let limits = self.limits.clone();
         let mut memory = std::mem::take(&mut self.memory);
         let judge = &mut Judge::new(now_s, &limits, &mut memory);
-        let mut components = vec![self.host(judge)];
+        let mut host = self.host(judge);
+        host.findings.extend(gathered.host_findings(judge));
+        let mut components = vec![host];
         let disks = readers::block::disks(&root, &mut self.activity);
         components.extend(disks.iter().map(|disk| rules::block::disk(judge, disk)));
         let arrays = readers::md::arrays(&root, &disks);
@@ -128,7 +131,8 @@ impl Collector {
         for dir in &self.surroundings.run_dirs {
             components.extend(jobs(dir, now_s));
         }
-        if let Some(store) = store {
+        components.extend(gathered.components(judge));
+        if let Some(store) = &gathered.store {
             components.push(store_component(store, judge));
             components.extend(store.sources.iter().map(|source| source_component(source, judge)));
         }
@@ -343,7 +347,7 @@ mod tests {
             Limits::default(),
             Memory::default(),
         );
-        let report = collector.collect(1_800_000_000, None);
+        let report = collector.collect(1_800_000_000, &Gathered::default());
         let host = &report.components[0];
         let memory = host.readings.iter().find(|(quantity, _)| *quantity == Quantity::MemoryMib).unwrap().1.unwrap();
         assert!(memory > 64, "{memory} MiB");

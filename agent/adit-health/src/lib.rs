@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+pub mod gathered;
 pub mod judge;
 pub mod limits;
 pub mod memory;
@@ -21,6 +22,7 @@ mod system;
 mod text;
 
 pub use collect::{Arrival, Collector, SourceArrival, StoreReading, Surroundings};
+pub use gathered::{Asked, Gathered};
 pub use judge::Judge;
 pub use limits::Limits;
 pub use memory::Memory;

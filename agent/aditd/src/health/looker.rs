@@ -2,7 +2,7 @@
 //! The thread that looks at the machine. A file of the kernel or a file system on a dead disk may keep it for ever; so it is
 //! one thread of its own, its rounds are asked for one at a time, and whoever asks may stop waiting.
 
-use adit_health::{Collector, Limits, Memory, Report, StoreReading, Surroundings};
+use adit_health::{Collector, Gathered, Limits, Memory, Report, Surroundings};
 use std::io;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 pub(super) struct Look {
     /// The wall clock, seconds since 1970.
     pub(super) now_s: u64,
-    /// The store, as its own thread told it.
-    pub(super) store: Option<StoreReading>,
+    /// What others told.
+    pub(super) gathered: Gathered,
 }
 
 /// What was seen.
@@ -33,7 +33,7 @@ impl Looker {
         let mut collector = Collector::new(surroundings, limits, Memory::decode(remembered));
         let _detached = std::thread::Builder::new().name("health".to_owned()).spawn(move || {
             while let Ok((look, answer)) = rounds.recv() {
-                let report = collector.collect(look.now_s, look.store.as_ref());
+                let report = collector.collect(look.now_s, &look.gathered);
                 // Whoever asked may have been stopped meanwhile.
                 let _unheard = answer.send(Seen { report, memory: collector.memory().encode() });
             }

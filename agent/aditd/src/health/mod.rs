@@ -3,13 +3,15 @@
 //! answered from the newest report, whatever hangs meanwhile: a stuck disk makes the report old and says so, it never makes
 //! the agent mute.
 
+mod asking;
 mod looker;
 
 use crate::clock;
 use crate::event::Event;
 use crate::shared::Shared;
-use adit_health::{Arrival, Component, Finding, Report, SourceArrival, StoreReading, Surroundings};
+use adit_health::{Arrival, Component, Finding, Gathered, Report, SourceArrival, StoreReading, Surroundings};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
+use asking::Asking;
 use looker::{Look, Looker, Seen};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             return shared.events.record(&Event::Trouble { what: format!("start the health thread: {error}") });
         }
     };
-    let mut rounds = Rounds { shared, looker, stored: remembered, stored_at: Instant::now() };
+    let asking = Asking::start(&shared.config.health, &shared.events);
+    let mut rounds = Rounds { shared, looker, asking, stored: remembered, stored_at: Instant::now() };
     loop {
         rounds.round().await;
         tokio::select! {
@@ -47,6 +50,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 struct Rounds {
     shared: Arc<Shared>,
     looker: Looker,
+    asking: Asking,
     /// The memory of the rules as it was stored last.
     stored: Vec<u8>,
     stored_at: Instant,
@@ -56,8 +60,8 @@ impl Rounds {
     async fn round(&mut self) {
         let shared = Arc::clone(&self.shared);
         let shows = shared.health_wanted();
-        let store = store_reading(&shared).await;
-        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), store });
+        let gathered = Gathered { store: store_reading(&shared).await, ..self.asking.newest() };
+        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered });
         let began = Instant::now();
         let seen = loop {
             match tokio::time::timeout(LOOK_WITHIN, &mut seen).await {

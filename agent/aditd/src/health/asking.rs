@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Asks whoever must be asked, each on a thread and a clock of its own, so that one that hangs keeps nobody waiting. Only the
+//! newest answer is kept; one that has grown old is told as silence.
+
+use crate::config::health::{HealthConfig, UpsAt};
+use crate::event::{Event, Events};
+use adit_ask::ceph::{Ceph, Settings};
+use adit_ask::gluster::Gluster;
+use adit_ask::{AskError, apcupsd, nut, systemd};
+use adit_health::readings::ceph::CephReading;
+use adit_health::readings::gluster::GlusterReading;
+use adit_health::readings::silence::{Silence, Why};
+use adit_health::readings::units::UnitsReading;
+use adit_health::readings::ups::UpsReading;
+use adit_health::{Asked, Gathered};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A UPS is asked this often: 30 s on battery and one poll of a monitor stay below two minutes.
+const UPS_EVERY: Duration = Duration::from_secs(15);
+const UPS_WITHIN: Duration = Duration::from_secs(5);
+/// Ceph knows of a dead OSD after about half a minute itself.
+const CEPH_EVERY: Duration = Duration::from_secs(60);
+/// Each question locks the whole Gluster pool for a moment.
+const GLUSTER_EVERY: Duration = Duration::from_secs(600);
+const GLUSTER_WITHIN: Duration = Duration::from_secs(60);
+const UNITS_EVERY: Duration = Duration::from_secs(60);
+const UNITS_WITHIN: Duration = Duration::from_secs(5);
+/// An answer that is older than so many of its periods is told as silence.
+const PERIODS_OLD: u32 = 3;
+/// Stack of an asking thread, bytes: parsers here are flat, and there may be dozens.
+const STACK_BYTES: usize = 256 << 10;
+
+/// All who ask. Their threads end when this is dropped and their question is over.
+pub(super) struct Asking {
+    upses: Vec<(String, Slot<Vec<UpsReading>>)>,
+    ceph: Option<(String, Slot<CephReading>)>,
+    gluster: Option<Slot<GlusterReading>>,
+    units: Option<Slot<UnitsReading>>,
+}
+
+impl Asking {
+    /// Begins to ask all that the configuration names, and what this machine plainly has.
+    pub(super) fn start(config: &HealthConfig, events: &Arc<Events>) -> Self {
+        let upses = config.upses.iter().map(|at| {
+            let (daemon, ask) = ask_ups(at.clone());
+            (daemon, Slot::start(events, "ups", UPS_EVERY, ask))
+        });
+        let ceph = config.ceph.clone().map(|name| {
+            let mut ceph = Ceph::new(&Settings { name: name.clone(), ..Settings::default() });
+            (name, Slot::start(events, "ceph", CEPH_EVERY, move || ceph.ask()))
+        });
+        let gluster = config.gluster.then(|| {
+            let mut gluster = Gluster::new("gluster", GLUSTER_WITHIN);
+            Slot::start(events, "gluster", GLUSTER_EVERY, move || gluster.ask())
+        });
+        let bus = Path::new(systemd::BUS);
+        let units =
+            bus.exists().then(|| Slot::start(events, "units", UNITS_EVERY, move || systemd::ask(bus, UNITS_WITHIN)));
+        Self { upses: upses.collect(), ceph, gluster, units }
+    }
+
+    /// The newest of everything; the store is not asked here.
+    pub(super) fn newest(&self) -> Gathered {
+        let newest_of_each = |(name, slot): &(String, Slot<Vec<UpsReading>>)| (name.clone(), slot.newest());
+        Gathered {
+            upses: self.upses.iter().map(newest_of_each).collect(),
+            ceph: self.ceph.as_ref().map(|(name, slot)| (name.clone(), slot.newest())),
+            gluster: self.gluster.as_ref().and_then(Slot::newest),
+            units: self.units.as_ref().and_then(Slot::newest),
+            ..Gathered::default()
+        }
+    }
+}
+
+type AskUpses = Box<dyn FnMut() -> Result<Vec<UpsReading>, AskError> + Send>;
+
+/// Who answers for a UPS, as a person writes it, and how it is asked.
+fn ask_ups(at: UpsAt) -> (String, AskUpses) {
+    match at {
+        UpsAt::Apcupsd { server } => {
+            (server.to_string(), Box::new(move || apcupsd::ask(server, UPS_WITHIN).map(|ups| vec![ups])))
+        }
+        UpsAt::Nut { name, server } => {
+            let daemon = format!("{name}@{server}");
+            let ask = move || {
+                let mut upses = nut::ask(server, UPS_WITHIN)?;
+                upses.retain(|ups| ups.name == name);
+                if upses.is_empty() {
+                    let words = format!("it knows no UPS of the name {name}");
+                    return Err(AskError::Refused { whom: server.to_string(), words });
+                }
+                Ok(upses)
+            };
+            (daemon, Box::new(ask))
+        }
+    }
+}
+
+/// The newest answer, and when it came; before the first one, when the asking began.
+struct Newest<T> {
+    answer: Asked<T>,
+    at: Instant,
+}
+
+/// One that is asked again and again.
+struct Slot<T> {
+    newest: Arc<Mutex<Newest<T>>>,
+    every: Duration,
+    /// Dropped, it ends the thread.
+    _stop: mpsc::Sender<()>,
+}
+
+impl<T: Clone + Send + 'static> Slot<T> {
+    fn start(
+        events: &Arc<Events>,
+        name: &str,
+        every: Duration,
+        mut ask: impl FnMut() -> Result<T, AskError> + Send + 'static,
+    ) -> Self {
+        let newest = Arc::new(Mutex::new(Newest { answer: None, at: Instant::now() }));
+        let (stop, stopped) = mpsc::channel();
+        let (put, events) = (Arc::clone(&newest), Arc::clone(events));
+        let thread = std::thread::Builder::new().name(format!("ask-{name}")).stack_size(STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let mut told = String::new();
+            loop {
+                let answer = ask().map_err(|error| {
+                    let why = crate::report::chain(&error);
+                    // One that stays silent is told once, not every minute.
+                    if why != told {
+                        events.record(&Event::Trouble { what: why.clone() });
+                        told = why;
+                    }
+                    error.silence()
+                });
+                if answer.is_ok() {
+                    told.clear();
+                }
+                let answer = Newest { answer: Some(answer), at: Instant::now() };
+                *put.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+                if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = spawned {
+            let silence = Silence { why: Why::NotAnswering, words: format!("no thread to ask it: {error}") };
+            newest.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(Err(silence));
+        }
+        Self { newest, every, _stop: stop }
+    }
+
+    fn newest(&self) -> Asked<T> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = newest.at.elapsed();
+        if age <= self.every * PERIODS_OLD {
+            return newest.answer.clone();
+        }
+        let words = format!("no answer for {} min", age.as_secs() / 60);
+        Some(Err(Silence { why: Why::NotAnswering, words }))
+    }
+}
