@@ -14,8 +14,12 @@ pub mod error;
 pub mod gluster;
 pub mod http;
 pub mod nut;
+pub mod plugin;
 pub mod systemd;
 mod talk;
+pub mod updates;
+pub mod version;
 mod words;
+pub mod zpool;
 
 pub use error::AskError;

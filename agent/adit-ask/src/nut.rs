@@ -37,17 +37,34 @@ pub fn ask(daemon: SocketAddrV6, deadline: Duration) -> Result<Vec<UpsReading>, 
             return Err(AskError::malformed(&whom, "a line `UPS name \"description\"` was expected"));
         }
         let description = rest.first().map(|text| shortened(text, VALUE_BYTES_MAX)).unwrap_or_default();
-        talk.say(format!("LIST VAR {name}\n").as_bytes())?;
-        let reading = match list(&mut talk, &whom)? {
-            Ok(lines) => reading(lines.iter().map(String::as_str)),
-            Err(word) => {
-                UpsReading { comm: comm(&word).ok_or_else(|| refusal(&whom, &word))?, ..UpsReading::default() }
-            }
-        };
-        readings.push(UpsReading { daemon: daemon.to_string(), name: name.clone(), description, ..reading });
+        readings.push(UpsReading { description, ..variables(&mut talk, &whom, daemon, name)? });
     }
     talk.say(b"LOGOUT\n")?;
     Ok(readings)
+}
+
+/// Asks a daemon about one of its UPSs.
+///
+/// # Errors
+/// As [`ask`]. A UPS that the daemon does not know is no error but a reading that says so.
+pub fn ask_one(daemon: SocketAddrV6, name: &str, deadline: Duration) -> Result<UpsReading, AskError> {
+    let whom = format!("NUT at {daemon}");
+    if !is_name(name) {
+        return Err(AskError::malformed(&whom, "the name of a UPS holds no spaces and quotes"));
+    }
+    let mut talk = Talk::tcp(daemon, deadline, ANSWER_BYTES_MAX)?;
+    let ups = variables(&mut talk, &whom, daemon, name)?;
+    talk.say(b"LOGOUT\n")?;
+    Ok(ups)
+}
+
+fn variables(talk: &mut Talk, whom: &str, daemon: SocketAddrV6, name: &str) -> Result<UpsReading, AskError> {
+    talk.say(format!("LIST VAR {name}\n").as_bytes())?;
+    let reading = match list(talk, whom)? {
+        Ok(lines) => reading(lines.iter().map(String::as_str)),
+        Err(word) => UpsReading { comm: comm(&word).ok_or_else(|| refusal(whom, &word))?, ..UpsReading::default() },
+    };
+    Ok(UpsReading { daemon: daemon.to_string(), name: name.to_owned(), ..reading })
 }
 
 /// The lines between `BEGIN LIST` and `END LIST`, or the word of an `ERR`.
@@ -255,6 +272,15 @@ mod tests {
         assert_eq!(upses[0].status, [UpsState::OnBattery, UpsState::Discharging, UpsState::LowBattery]);
         assert_eq!(upses[0].charge_permille, Some(95));
         assert_eq!([upses[1].comm, upses[2].comm], [UpsComm::Stale, UpsComm::DriverGone]);
+    }
+
+    #[test]
+    fn one_ups_is_asked_for_by_its_name() {
+        let (address, heard) = daemon(&["ERR UNKNOWN-UPS\n", "OK Goodbye\n"]);
+        let ups = ask_one(address, "rack", LONG).unwrap();
+        assert_eq!((ups.comm, ups.name.as_str(), ups.daemon), (UpsComm::Unknown, "rack", address.to_string()));
+        assert_eq!(heard.join().unwrap(), ["LIST VAR rack", "LOGOUT"]);
+        assert!(matches!(ask_one(address, "a\nb", LONG), Err(AskError::Malformed { .. })));
     }
 
     #[test]

@@ -17,7 +17,8 @@ const WELL: [&str; 3] = ["ONLINE", "AVAIL", "INUSE"];
 /// Everything about a pool.
 #[must_use]
 pub fn zpool(judge: &mut Judge<'_>, pool: &ZpoolReading) -> Component {
-    let id = if pool.guid.is_empty() { format!("zpool/{}", pool.name) } else { format!("zpool/{}", pool.guid) };
+    // The id of the pool that the kernel's own word makes too: one pool, one component, whoever told.
+    let id = pool.name.clone();
     let members = || pool.groups.iter().flat_map(|group| &group.members);
     let sum = |of: fn(&ZpoolMember) -> u64| i64::try_from(members().map(of).sum::<u64>()).unwrap_or(i64::MAX);
     let counts = [sum(|member| member.read), sum(|member| member.write), sum(|member| member.checksum)];
@@ -26,7 +27,7 @@ pub fn zpool(judge: &mut Judge<'_>, pool: &ZpoolReading) -> Component {
     let used = pool.used_mib.zip(pool.size_mib).filter(|(_, size)| *size > 0);
     Component {
         kind: ComponentKind::Pool,
-        label: format!("zpool {}", pool.name),
+        label: format!("zfs {}", pool.name),
         findings: vec![state(pool), errors(judge, &id, pool, counts), data(pool), scrub, space],
         readings: vec![
             (Quantity::ReadErrors, Some(counts[0])),
@@ -42,7 +43,10 @@ pub fn zpool(judge: &mut Judge<'_>, pool: &ZpoolReading) -> Component {
 
 fn state(pool: &ZpoolReading) -> Finding {
     let found = |verdict, reason| Finding::new(Check::PoolState, verdict, reason);
-    if matches!(pool.state.as_str(), "SUSPENDED" | "FAULTED" | "UNAVAIL" | "REMOVED") {
+    if pool.state == "SUSPENDED" {
+        return found(Verdict::Critical, Reason::Stalled).with_detail("it waits for its devices");
+    }
+    if matches!(pool.state.as_str(), "FAULTED" | "UNAVAIL" | "REMOVED") {
         return found(Verdict::Critical, Reason::Broken).with_detail(pool.state.clone());
     }
     let hurt = |group: &&ZpoolGroup| bad(group).next().is_some() || !WELL.contains(&group.state.as_str());

@@ -115,7 +115,12 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("UNAVAIL", STATES, |bench| states(bench, "UNAVAIL", 1, &["UNAVAIL", "UNAVAIL"]), BROKEN),
     case("FAULTED", STATES, |bench| states(bench, "FAULTED", 0, &["FAULTED"]), BROKEN),
-    case("SUSPENDED", HANG, |bench| states(bench, "SUSPENDED", 1, &["ONLINE", "ONLINE"]), BROKEN),
+    case(
+        "SUSPENDED",
+        HANG,
+        |bench| states(bench, "SUSPENDED", 1, &["ONLINE", "ONLINE"]),
+        &[(Check::PoolState, Verdict::Critical, Reason::Stalled)],
+    ),
     case(
         "a log device is gone, the pool ONLINE",
         STATES,
