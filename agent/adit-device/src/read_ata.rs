@@ -87,7 +87,9 @@ fn attributes<S: Scsi + ?Sized>(device: &mut S, reading: &mut DiskReading) -> Re
         None => {}
     }
     let counter = |id: u8| attributes.get(id).and_then(ata::Attribute::counter);
-    reading.reallocated = counter(5);
+    // The number of places replaced stands above the number of sectors (a Hitachi with 168 sectors at 18 places shows
+    // 1179816), and smartctl takes the lowest 16 bits too.
+    reading.reallocated = attributes.get(5).map(|attribute| attribute.raw & 0xffff);
     reading.pending = counter(197);
     reading.uncorrectable = counter(198);
     reading.reported_uncorrectable = counter(187);

@@ -7,6 +7,7 @@ pub mod array;
 pub mod backup;
 pub mod block;
 pub mod ceph;
+pub mod disk;
 pub mod environment;
 pub mod file_system;
 pub mod gluster;

@@ -7,6 +7,7 @@ mod array;
 mod backup;
 mod block;
 mod ceph;
+mod disk;
 mod file_system;
 mod gluster;
 mod pool;
@@ -70,6 +71,7 @@ fn families() -> Vec<(&'static str, &'static [Case])> {
         ("backup", backup::CASES),
         ("array", array::CASES),
         ("block", block::CASES),
+        ("disk", disk::CASES),
         ("file_system", file_system::CASES),
         ("pool", pool::CASES),
         ("volume", volume::CASES),
@@ -95,11 +97,6 @@ const WITHOUT_CASES: &[Reason] = &[
     Reason::WatchdogReset,
     Reason::RebootsOften,
     Reason::ProbeSilent,
-    Reason::PendingSectors,
-    Reason::SectorsReallocated,
-    Reason::SpinRetries,
-    Reason::MediaErrors,
-    Reason::GrownDefects,
     Reason::Failed,
     Reason::FanStopped,
     Reason::FanSlow,
@@ -125,12 +122,6 @@ const WITHOUT_CASES: &[Reason] = &[
     Reason::CertificateEnded,
     Reason::CertificateUnreadable,
     Reason::Missing,
-    Reason::MediaReadOnly,
-    Reason::SelfTestFailed,
-    Reason::CableErrors,
-    Reason::AttributeFailing,
-    Reason::AttributeFailed,
-    Reason::BackupPowerFailed,
 ];
 
 #[test]
