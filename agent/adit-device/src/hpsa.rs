@@ -56,6 +56,19 @@ pub enum LogicalState {
     Ok,
     /// 01h: its data is out of reach.
     Failed,
+    /// 03h: runs without a drive that failed. This one and those to 0Ah are not in hpsa_cmd.h; they are the states that
+    /// cciss_vol_status(8) tells.
+    InterimRecovery,
+    /// 04h, 05h: is, or waits to be, rebuilt.
+    Recovering,
+    /// 06h, 07h: a wrong drive was replaced, or one is not properly connected.
+    WrongDrive,
+    /// 08h: too warm.
+    Overheating,
+    /// 09h: was switched off for heat.
+    Overheated,
+    /// 0Ah, 0Ch: is, or waits to be, expanded.
+    Expanding,
     /// 0Bh: not available.
     NotAvailable,
     /// 0Fh: is being erased.
@@ -68,7 +81,7 @@ pub enum LogicalState {
     Encrypting,
     /// FFh: the firmware has no such page.
     Unsupported,
-    /// A byte that hpsa_cmd.h does not list.
+    /// Any other byte.
     Unlisted(u8),
 }
 
@@ -173,6 +186,12 @@ fn decode_state(byte: u8) -> LogicalState {
     match byte {
         0x00 => LogicalState::Ok,
         0x01 => LogicalState::Failed,
+        0x03 => LogicalState::InterimRecovery,
+        0x04 | 0x05 => LogicalState::Recovering,
+        0x06 | 0x07 => LogicalState::WrongDrive,
+        0x08 => LogicalState::Overheating,
+        0x09 => LogicalState::Overheated,
+        0x0a | 0x0c => LogicalState::Expanding,
         0x0b => LogicalState::NotAvailable,
         0x0f => LogicalState::Erasing,
         0x12 | 0x13 => LogicalState::Initialising,
@@ -375,6 +394,12 @@ mod tests {
     fn states_are_those_of_the_drivers_header() {
         let states = [
             (0x01, LogicalState::Failed),
+            (0x03, LogicalState::InterimRecovery),
+            (0x05, LogicalState::Recovering),
+            (0x07, LogicalState::WrongDrive),
+            (0x08, LogicalState::Overheating),
+            (0x09, LogicalState::Overheated),
+            (0x0c, LogicalState::Expanding),
             (0x0b, LogicalState::NotAvailable),
             (0x0f, LogicalState::Erasing),
             (0x13, LogicalState::Initialising),

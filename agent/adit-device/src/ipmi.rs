@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 pub const RECORDS_MAX: usize = 512;
 /// Most sensors that a reading holds.
 pub const SENSORS_MAX: usize = 256;
-/// Most events that one reading tells; more are counted only.
-pub const EVENTS_MAX: usize = 64;
+/// Most events that a reading tells.
+pub const EVENTS_MAX: usize = 32;
+/// Most entries of the log that are walked in one reading; after more than that in between, the oldest are passed over.
+pub const ENTRIES_WALKED_MAX: usize = 128;
 /// Longest name of a sensor, bytes (43.1: 16, and 30 in what some makers write).
 pub const NAME_BYTES_MAX: usize = 32;
 /// Bytes of a record that are asked for at once; many BMCs refuse more than about 24 (33.12).
@@ -243,10 +245,8 @@ pub struct EventLog {
     pub free_bytes: u16,
     /// Entries were lost as it is full.
     pub overflowed: bool,
-    /// Entries since the last reading, oldest first, at most [`EVENTS_MAX`]. The first reading tells none.
-    pub new: Vec<LogEvent>,
-    /// More came since than `new` tells.
-    pub more: bool,
+    /// The newest entries that came since the first reading, oldest first, at most [`EVENTS_MAX`].
+    pub recent: Vec<LogEvent>,
 }
 
 /// An entry of the log that a sensor caused (32.1, record type 02h).
@@ -277,6 +277,7 @@ pub struct Records {
     left_out: u16,
     /// The newest entry that was seen, and when the log was last cleared; `None` before the first reading.
     log_end: Option<LogEnd>,
+    recent: Vec<LogEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,7 +328,7 @@ pub fn read(bmc: &mut dyn Ipmi, records: &mut Records) -> Result<BmcReading, Tra
         let answer = ask(bmc, &IpmiCommand::sensor_reading(record.lun, record.number))?;
         sensors.push(record.sensor(answer.ok().as_deref()));
     }
-    let log = event_log(bmc, &mut records.log_end)?;
+    let log = records.event_log(bmc)?;
     let power_w = ask(bmc, &IpmiCommand::dcmi_power())?.ok().and_then(|data| power(&data));
     Ok(BmcReading { identity, chassis, sensors, sensors_left_out: records.left_out, log, power_w })
 }
@@ -385,7 +386,7 @@ impl Records {
     /// Walks the records again when the BMC says that they changed.
     fn refresh(&mut self, bmc: &mut dyn Ipmi) -> Result<(), TransportError> {
         let Ok(info) = ask(bmc, &IpmiCommand::sdr_info())? else {
-            *self = Self { log_end: self.log_end, ..Self::default() };
+            (self.stamp, self.sensors, self.left_out) = (None, Vec::new(), 0);
             return Ok(());
         };
         // Version, count, free space, and when records were last added and erased; not the flags behind them.
@@ -397,11 +398,55 @@ impl Records {
             let Ok(reserved) = ask(bmc, &IpmiCommand::reserve_sdr())? else { break };
             let &[low, high, ..] = &reserved[..] else { break };
             if let Some((sensors, left_out)) = walk(bmc, u16::from_le_bytes([low, high]))? {
-                *self = Self { stamp: Some(stamp), sensors, left_out, log_end: self.log_end };
+                (self.stamp, self.sensors, self.left_out) = (Some(stamp), sensors, left_out);
                 return Ok(());
             }
         }
         // Without a whole walk the old records stand, and the next reading tries again.
+        Ok(())
+    }
+}
+
+impl Records {
+    /// Get SEL Info (31.2), then entries by number from the newest that was seen on (31.5).
+    fn event_log(&mut self, bmc: &mut dyn Ipmi) -> Result<Option<EventLog>, TransportError> {
+        let Ok(info) = ask(bmc, &IpmiCommand::sel_info())? else { return Ok(None) };
+        let [_, e0, e1, f0, f1, _, _, _, _, c0, c1, c2, c3, flags, ..] = info[..] else { return Ok(None) };
+        let entries = u16::from_le_bytes([e0, e1]);
+        let newest = if entries == 0 {
+            Some(0)
+        } else {
+            let answer = ask(bmc, &IpmiCommand::sel_entry(LAST))?.ok();
+            answer.and_then(|data| entry(&data)).map(|(_, number, _)| number)
+        };
+        if let Some(newest) = newest {
+            let end = LogEnd { newest, cleared: [c0, c1, c2, c3] };
+            if let Some(seen) = self.log_end.replace(end).filter(|seen| *seen != end && entries > 0) {
+                self.follow(bmc, seen, end)?;
+            }
+        }
+        let free_bytes = u16::from_le_bytes([f0, f1]);
+        Ok(Some(EventLog { entries, free_bytes, overflowed: flags & 0x80 != 0, recent: self.recent.clone() }))
+    }
+
+    /// Takes what came after the entry that was seen; when the log was cleared since, all of it.
+    fn follow(&mut self, bmc: &mut dyn Ipmi, seen: LogEnd, end: LogEnd) -> Result<(), TransportError> {
+        let mut next = 0;
+        if seen.newest != 0 && seen.cleared == end.cleared {
+            let after = ask(bmc, &IpmiCommand::sel_entry(seen.newest))?.ok().and_then(|data| entry(&data));
+            next = after.filter(|(_, number, _)| *number == seen.newest).map_or(0, |(next, ..)| next);
+        }
+        for _ in 0..ENTRIES_WALKED_MAX {
+            if next == LAST {
+                break;
+            }
+            let answer = ask(bmc, &IpmiCommand::sel_entry(next))?.ok();
+            let Some((after, _, event)) = answer.and_then(|data| entry(&data)) else { break };
+            self.recent.extend(event);
+            next = after;
+        }
+        let beyond = self.recent.len().saturating_sub(EVENTS_MAX);
+        self.recent.drain(..beyond);
         Ok(())
     }
 }
@@ -594,40 +639,6 @@ impl Formula {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be far inside")]
         (milli.is_finite() && milli.abs() < 1e15).then_some(milli as i64)
     }
-}
-
-/// Get SEL Info (31.2), then entries by number from the newest that was seen on (31.5).
-fn event_log(bmc: &mut dyn Ipmi, seen: &mut Option<LogEnd>) -> Result<Option<EventLog>, TransportError> {
-    let Ok(info) = ask(bmc, &IpmiCommand::sel_info())? else { return Ok(None) };
-    let [_, e0, e1, f0, f1, _, _, _, _, c0, c1, c2, c3, flags, ..] = info[..] else { return Ok(None) };
-    let entries = u16::from_le_bytes([e0, e1]);
-    let free_bytes = u16::from_le_bytes([f0, f1]);
-    let mut log = EventLog { entries, free_bytes, overflowed: flags & 0x80 != 0, new: Vec::new(), more: false };
-    let mut newest = 0;
-    if entries > 0 {
-        let answer = ask(bmc, &IpmiCommand::sel_entry(LAST))?.ok();
-        let Some((_, number, _)) = answer.and_then(|data| entry(&data)) else { return Ok(Some(log)) };
-        newest = number;
-    }
-    let end = LogEnd { newest, cleared: [c0, c1, c2, c3] };
-    let Some(last) = seen.replace(end).filter(|last| *last != end && entries > 0) else { return Ok(Some(log)) };
-    // After the entry that was seen; when the log was cleared since, all of it is new.
-    let mut next = 0;
-    if last.newest != 0 && last.cleared == end.cleared {
-        let after = ask(bmc, &IpmiCommand::sel_entry(last.newest))?.ok().and_then(|data| entry(&data));
-        next = after.filter(|(_, number, _)| *number == last.newest).map_or(0, |(next, ..)| next);
-    }
-    for _ in 0..EVENTS_MAX {
-        if next == LAST {
-            return Ok(Some(log));
-        }
-        let answer = ask(bmc, &IpmiCommand::sel_entry(next))?.ok();
-        let Some((after, _, event)) = answer.and_then(|data| entry(&data)) else { return Ok(Some(log)) };
-        log.new.extend(event);
-        next = after;
-    }
-    log.more = next != LAST;
-    Ok(Some(log))
 }
 
 /// Number of the next entry, number of this one, and the event when a sensor caused it.
@@ -849,30 +860,30 @@ mod tests {
     }
 
     #[test]
-    fn only_new_events_are_told() {
+    fn events_since_the_first_reading_are_told() {
         let (mut bmc, mut records) = (server(), Records::default());
         bmc.event(4, 8, 0x6f, 1);
-        let mut news = |bmc: &mut Table| read(bmc, &mut records).unwrap().log.unwrap();
-        assert_eq!(news(&mut bmc).new, [], "what was there before the first reading is old");
+        let mut recent = |bmc: &mut Table| read(bmc, &mut records).unwrap().log.unwrap().recent;
+        assert_eq!(recent(&mut bmc), [], "what was there before the first reading is old");
         bmc.event(1, 1, 0x01, 9);
         bmc.event(4, 8, 0xef, 1);
-        let log = news(&mut bmc);
-        let numbers: Vec<(u16, u8, bool)> =
-            log.new.iter().map(|event| (event.record, event.offset, event.gone)).collect();
-        assert_eq!((numbers, log.entries), (vec![(2, 9, false), (3, 1, true)], 3));
-        assert_eq!((log.new[1].event_type, log.new[1].time_s, log.new[1].sensor), (0x6f, 0x0403_0201, 4));
-        assert_eq!(news(&mut bmc).new, []);
+        let news = recent(&mut bmc);
+        let numbers: Vec<(u16, u8, bool)> = news.iter().map(|event| (event.record, event.offset, event.gone)).collect();
+        assert_eq!(numbers, [(2, 9, false), (3, 1, true)]);
+        assert_eq!((news[1].event_type, news[1].time_s, news[1].sensor), (0x6f, 0x0403_0201, 4));
+        assert_eq!(recent(&mut bmc), news, "told again, not twice");
         // Cleared, and as many new ones: the same number is another entry.
         bmc.cleared = 7;
-        assert_eq!(news(&mut bmc).new.len(), 3);
+        assert_eq!(recent(&mut bmc).len(), 5);
         bmc.log.clear();
         bmc.cleared = 8;
-        assert_eq!(news(&mut bmc).new, []);
-        for _ in 0..=EVENTS_MAX {
+        assert_eq!(recent(&mut bmc).len(), 5);
+        for _ in 0..ENTRIES_WALKED_MAX + 9 {
             bmc.event(1, 1, 1, 9);
         }
-        let log = news(&mut bmc);
-        assert_eq!((log.new.len(), log.more), (EVENTS_MAX, true));
+        let last = recent(&mut bmc);
+        let walked = u16::try_from(ENTRIES_WALKED_MAX).unwrap();
+        assert_eq!((last.len(), last.last().unwrap().record), (EVENTS_MAX, walked));
     }
 
     #[test]

@@ -110,6 +110,10 @@ rules! {
     ScrubAge = "scrub-age", "days", Above, Some(45), None, margin 0, for 0;
     /// Data of a bcache that is not on its disk yet, per mille of the cache (Netdata: 75 %).
     CacheDirty = "cache-dirty", "1/10 % of the cache", Above, Some(750), None, margin 100, for 0;
+    /// Data of a thin pool, or of a snapshot's store, per mille: when it is full, writes wait and then fail.
+    ThinData = "thin-data", "1/10 % used", Above, Some(800), Some(900), margin 30, for 0;
+    /// Metadata of a thin pool, per mille: when it is full, the pool must be repaired before it goes on.
+    ThinMetadata = "thin-metadata", "1/10 % used", Above, Some(800), Some(900), margin 30, for 0;
     /// Memory errors of one module that were corrected today and yesterday: 10 a day.
     MemoryErrors = "memory-errors", "errors in two days", Above, Some(20), None, margin 0, for 0;
     /// Charge of a battery that the kernel knows, per mille (Netdata: 10 %).

@@ -360,11 +360,13 @@ mod tests {
         let supply = Condition::States { event_type: 0x6f, states: 0x0b };
         assert_eq!(of(&ill, "PSU1"), (SensorKind::PowerSupply, SensorState::Read { milli: None, condition: supply }));
         let log = ill.log.unwrap();
-        assert_eq!(usize::from(log.entries), log.new.len());
-        assert!(log.new.iter().any(|event| event.kind == SensorKind::PowerSupply && event.offset == 1 && !event.gone));
+        assert_eq!(usize::from(log.entries), log.recent.len());
+        assert!(
+            log.recent.iter().any(|event| event.kind == SensorKind::PowerSupply && event.offset == 1 && !event.gone)
+        );
         bmc.lose("CPU Temp").unwrap();
         let lost = ipmi::read(&mut guest, &mut records).unwrap();
-        assert_eq!((of(&lost, "CPU Temp").1, lost.log.unwrap().new), (SensorState::Unavailable, Vec::new()));
+        assert_eq!((of(&lost, "CPU Temp").1, lost.log), (SensorState::Unavailable, Some(log)));
     }
 
     #[test]

@@ -6,8 +6,11 @@
 pub mod array;
 pub mod backup;
 pub mod block;
+pub mod bmc;
 pub mod ceph;
+pub mod controller;
 pub mod disk;
+pub mod dm;
 pub mod environment;
 pub mod file_system;
 pub mod gluster;

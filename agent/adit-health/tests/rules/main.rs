@@ -6,8 +6,11 @@
 mod array;
 mod backup;
 mod block;
+mod bmc;
 mod ceph;
+mod controller;
 mod disk;
+mod dm;
 mod file_system;
 mod gluster;
 mod pool;
@@ -72,6 +75,9 @@ fn families() -> Vec<(&'static str, &'static [Case])> {
         ("array", array::CASES),
         ("block", block::CASES),
         ("disk", disk::CASES),
+        ("dm", dm::CASES),
+        ("controller", controller::CASES),
+        ("bmc", bmc::CASES),
         ("file_system", file_system::CASES),
         ("pool", pool::CASES),
         ("volume", volume::CASES),
@@ -97,21 +103,10 @@ const WITHOUT_CASES: &[Reason] = &[
     Reason::WatchdogReset,
     Reason::RebootsOften,
     Reason::ProbeSilent,
-    Reason::Failed,
-    Reason::FanStopped,
-    Reason::FanSlow,
-    Reason::VoltageOff,
-    Reason::SupplyFailed,
-    Reason::RedundancyLost,
-    Reason::EventLogged,
-    Reason::LogFull,
-    Reason::EccCorrected,
     Reason::StoreReadOnly,
     Reason::RecordsDamaged,
-    Reason::EccUncorrected,
     Reason::CacheOff,
     Reason::CacheFailed,
-    Reason::Transforming,
     Reason::LinkDown,
     Reason::LinkFlapping,
     Reason::LinkErrors,
