@@ -13,8 +13,8 @@ help: ## list what there is to do
 demo: ## pair, back up, verify, damage, recover on this machine: about a minute (DIR=… for another directory)
 	@$(PARTS) demo
 
-build: ## aditd and adit, release, into target/release
-	cargo build --release --package aditd --package adit
+build: ## aditd, adit and adit-probe, release, into target/release
+	cargo build --release --package aditd --package adit --package adit-probe
 
 test: ## everything that needs no root: tools, format, lints, no_std, all tests, the fast stories on QEMU machines
 	@$(PARTS) tools format lints no-std build tests doc-tests hil-guest stories

@@ -13,8 +13,8 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 
 if [ -z "${BINARIES:-}" ]; then
-    BINARIES=$(bash $here/build-static.sh aditd adit)
-    for binary in adit aditd; do
+    BINARIES=$(bash $here/build-static.sh aditd adit adit-probe)
+    for binary in adit aditd adit-probe; do
         echo "$binary: $(stat -c %s "$BINARIES/$binary") bytes, static"
     done
     # A box has little room: the agent must stay below this.
@@ -27,9 +27,10 @@ trap 'rm -rf "$stage"' EXIT
 put() { install -D -m "$1" "$2" "$stage/$3"; } # MODE FILE PLACE
 put 755 "$BINARIES/adit" usr/bin/adit
 put 755 "$BINARIES/aditd" usr/bin/aditd
+put 755 "$BINARIES/adit-probe" usr/bin/adit-probe
 # The plugin for Icinga and Nagios is adit under a second name.
 mkdir -p "$stage/usr/lib/nagios/plugins" && ln -s ../../../bin/adit "$stage/usr/lib/nagios/plugins/check_adit"
-for unit in aditd.service adit-backup.service adit-backup.timer; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
+for unit in aditd.service adit-probe.socket adit-probe.service adit-backup.service adit-backup.timer; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
 put 644 $here/systemd/adit.sysusers usr/lib/sysusers.d/adit.conf
 put 644 $here/systemd/adit.tmpfiles usr/lib/tmpfiles.d/adit.conf
 put 644 $here/etc/aditd.toml etc/adit/aditd.toml
@@ -55,7 +56,7 @@ Recommends: systemd
 Description: off-site backups on a box that cannot read them
  adit sends encrypted, deduplicated backups over IPv6 to a box in somebody's
  home, and reports the health of both. This package holds the agent (aditd),
- the tool (adit) and their systemd units; nothing is started by itself.
+ its device helper (adit-probe), the tool (adit) and their systemd units; nothing is started by itself.
 CONTROL
 chmod 644 "$stage"/DEBIAN/{md5sums,conffiles,control}
 find "$stage" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +

@@ -10,6 +10,8 @@ use std::{env, fs};
 
 /// How much of a unit may stand open, in systemd's own measure (0 none, 10.0 everything), times ten.
 const AGENT_EXPOSURE_MAX: u32 = 20;
+/// Device nodes and two capabilities are what it is for.
+const PROBE_EXPOSURE_MAX: u32 = 20;
 const BACKUP_EXPOSURE_MAX: u32 = 40;
 
 struct Scratch(PathBuf);
@@ -18,7 +20,7 @@ impl Scratch {
     fn new(name: &str) -> Self {
         let path = env::temp_dir().join(format!("adit-package-{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("bin")).expect("scratch directory");
-        for binary in ["adit", "aditd"] {
+        for binary in ["adit", "aditd", "adit-probe"] {
             let path = path.join("bin").join(binary);
             fs::write(&path, "#!/bin/sh\nexit 0\n").expect("stand-in");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
@@ -69,7 +71,10 @@ fn the_package_holds_binaries_units_and_configuration() {
     for (path, expected) in [
         ("usr/bin/adit", 0o755),
         ("usr/bin/aditd", 0o755),
+        ("usr/bin/adit-probe", 0o755),
         ("usr/lib/systemd/system/aditd.service", 0o644),
+        ("usr/lib/systemd/system/adit-probe.socket", 0o644),
+        ("usr/lib/systemd/system/adit-probe.service", 0o644),
         ("usr/lib/systemd/system/adit-backup.service", 0o644),
         ("usr/lib/systemd/system/adit-backup.timer", 0o644),
         ("usr/lib/sysusers.d/adit.conf", 0o644),
@@ -112,8 +117,10 @@ fn units_are_sound_and_tight() {
     let units = root.join("usr/lib/systemd/system");
     for (unit, exposure_max) in [
         ("aditd.service", Some(AGENT_EXPOSURE_MAX)),
+        ("adit-probe.service", Some(PROBE_EXPOSURE_MAX)),
         ("adit-backup.service", Some(BACKUP_EXPOSURE_MAX)),
         ("adit-backup.timer", None),
+        ("adit-probe.socket", None),
     ] {
         let text = fs::read_to_string(units.join(unit)).expect("unit");
         // The commands lie in the unpacked package, not on this machine.
@@ -126,7 +133,8 @@ fn units_are_sound_and_tight() {
             .arg(units.join(unit));
         run(&mut security);
     }
-    for unit in ["aditd.service", "adit-backup.service", "adit-backup.timer"] {
+    for unit in ["aditd.service", "adit-probe.service", "adit-probe.socket", "adit-backup.service", "adit-backup.timer"]
+    {
         run(Command::new("systemd-analyze")
             .args(["verify", "--man=no", "--recursive-errors=no"])
             .arg(units.join(unit)));
