@@ -8,9 +8,9 @@ use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::model::{Component, Finding, Report};
 use crate::runs::RunRecord;
-use crate::{readers, rules, runs, system};
+use crate::{readers, rules, runs};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub root: PathBuf,
     /// State directories of sources on this host, whose runs are read.
     pub run_dirs: Vec<PathBuf>,
+    /// Files with certificates to watch.
+    pub certificates: Vec<PathBuf>,
 }
 
 /// A box's store, as its owner tells it.
@@ -88,14 +90,14 @@ pub struct Collector {
     memory: Memory,
     activity: readers::block::Activity,
     system: Option<sysinfo::System>,
-    sensors: Option<sysinfo::Components>,
+    rapl: readers::rapl::Rapl,
 }
 
 impl Collector {
     /// A collector for these surroundings, with what the rules remember from the run before.
     #[must_use]
     pub fn new(surroundings: Surroundings, limits: Limits, memory: Memory) -> Self {
-        Self { surroundings, limits, memory, activity: Default::default(), system: None, sensors: None }
+        Self { surroundings, limits, memory, activity: Default::default(), system: None, rapl: Default::default() }
     }
 
     /// What the rules remember: its owner stores it now and then.
@@ -126,8 +128,15 @@ impl Collector {
         components.extend(mounts.absent().iter().map(|point| rules::file_system::not_mounted(judge, point)));
         let mounted = mounts.file_systems(&root);
         components.extend(mounted.iter().map(|found| rules::file_system::file_system(judge, found)));
-        components.extend(self.sensors(judge));
-        components.extend(system::power(&root));
+        let sensors = readers::hwmon::sensors(&root);
+        components.extend(sensors.iter().filter_map(|sensor| rules::environment::sensor(judge, sensor)));
+        components.extend(rules::power::supplies(judge, &readers::power_supply::supplies(&root)));
+        let controllers = readers::edac::controllers(&root);
+        components.extend(controllers.iter().map(|controller| rules::edac::controller(judge, controller)));
+        let links = readers::links::links(&root);
+        components.extend(links.iter().filter_map(|link| rules::link::link(judge, link)));
+        let certificates = readers::certificates::certificates(&root, &self.surroundings.certificates);
+        components.extend(certificates.iter().map(|found| rules::certificate::certificate(found, now_s)));
         for dir in &self.surroundings.run_dirs {
             components.extend(jobs(dir, now_s));
         }
@@ -144,7 +153,8 @@ impl Collector {
     }
 
     fn host(&mut self, judge: &mut Judge<'_>) -> Component {
-        let (mut findings, mut readings) = system::kernel(&self.surroundings.root, judge);
+        let root = &self.surroundings.root;
+        let (mut findings, mut readings) = kernel(root, judge);
         let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let processors = i64::try_from(processors).unwrap_or(i64::MAX);
@@ -174,44 +184,35 @@ impl Collector {
             (Quantity::MemoryAvailableMib, memory.map(|(_, available, _)| available)),
             (Quantity::SwapUsedMib, memory.map(|(.., swap)| swap)),
         ]);
+        if let Some(power) = self.rapl.tenth_watts(root, judge.now_s()) {
+            readings.push((Quantity::PowerTenthWatts, Some(power)));
+        }
         let label = sysinfo::System::long_os_version().unwrap_or_else(|_| "Linux".to_owned());
         Component { kind: ComponentKind::Host, id: rules::system::HOST.to_owned(), label, findings, readings }
     }
+}
 
-    fn sensors(&mut self, judge: &mut Judge<'_>) -> Vec<Component> {
-        if self.sensors.is_none() {
-            self.sensors = sysinfo::Components::new().ok();
-        }
-        let Some(sensors) = self.sensors.as_mut() else { return Vec::new() };
-        sensors.refresh(true);
-        let mut components: Vec<Component> = sensors
-            .iter()
-            .filter_map(|sensor| {
-                let tenths = sensor.temperature().and_then(tenths)?;
-                let critical = sensor.critical().and_then(self::tenths);
-                let id = sensor.id().unwrap_or_else(|| sensor.label()).to_owned();
-                Some(Component {
-                    kind: ComponentKind::Sensor,
-                    label: sensor.label().to_owned(),
-                    findings: vec![rules::environment::temperature(judge, &id, Some(tenths), critical)],
-                    id,
-                    readings: vec![(Quantity::TemperatureTenths, Some(tenths))],
-                })
-            })
-            .collect();
-        components.sort_by(|a, b| a.id.cmp(&b.id));
-        components
-    }
+/// What the kernel counts of the machine as a whole: findings and readings that sysinfo does not give. What a kernel does
+/// not count, such as pressure without CONFIG_PSI, is left out.
+fn kernel(root: &Path, judge: &mut Judge<'_>) -> rules::block::Judged {
+    let kernel = readers::kernel::read(root);
+    let mut findings = vec![rules::system::oom_kills(judge, kernel.oom_kills), rules::system::taint(kernel.taint)];
+    findings.extend(kernel.memory_pressure.map(|share| rules::system::memory_pressure(judge, share)));
+    findings.extend(kernel.io_pressure.map(|share| rules::system::io_pressure(judge, share)));
+    findings.extend(kernel.poisoned_kib.map(rules::system::poisoned));
+    findings.extend(readers::boot::boot(root).map(|boot| rules::system::boot(judge, &boot)));
+    findings.push(rules::system::reboot(judge, &readers::boot::reboot(root)));
+    let told = [
+        (Quantity::OomKills, kernel.oom_kills),
+        (Quantity::MemoryPressure, kernel.memory_pressure),
+        (Quantity::IoPressure, kernel.io_pressure),
+    ];
+    (findings, told.into_iter().filter(|(_, value)| value.is_some()).collect())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a load average far below 2^63 hundredths; `as` saturates")]
 fn hundredths(value: f64) -> Option<i64> {
     value.is_finite().then_some((value * 100.0) as i64)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a temperature; `as` saturates")]
-fn tenths(celsius: f32) -> Option<i64> {
-    celsius.is_finite().then_some((celsius * 10.0) as i64)
 }
 
 /// Minutes since 2026, as health counts them.
@@ -221,7 +222,7 @@ pub fn minutes(seconds: u64) -> i64 {
 }
 
 /// The jobs whose runs lie in one source's state directory.
-fn jobs(dir: &std::path::Path, now_s: u64) -> Vec<Component> {
+fn jobs(dir: &Path, now_s: u64) -> Vec<Component> {
     let records = match runs::read(dir) {
         Ok(records) => records,
         Err(error) => {
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn this_machine_reports_memory_and_its_root() {
         let mut collector = Collector::new(
-            Surroundings { root: "/".into(), run_dirs: Vec::new() },
+            Surroundings { root: "/".into(), run_dirs: Vec::new(), certificates: Vec::new() },
             Limits::default(),
             Memory::default(),
         );

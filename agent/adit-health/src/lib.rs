@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+mod date;
 pub mod gathered;
 pub mod judge;
 pub mod limits;
@@ -18,7 +19,6 @@ pub mod report;
 pub mod rules;
 pub mod runs;
 pub mod show;
-mod system;
 mod text;
 
 pub use collect::{Arrival, Collector, SourceArrival, StoreReading, Surroundings};

@@ -5,8 +5,16 @@
 
 pub(crate) mod bcache;
 pub(crate) mod block;
+pub(crate) mod boot;
 pub(crate) mod btrfs;
+pub(crate) mod certificates;
 pub(crate) mod dm;
+pub(crate) mod edac;
+pub(crate) mod hwmon;
+pub(crate) mod kernel;
+pub(crate) mod links;
 pub(crate) mod md;
 pub(crate) mod mounts;
+pub(crate) mod power_supply;
+pub(crate) mod rapl;
 pub(crate) mod zfs;

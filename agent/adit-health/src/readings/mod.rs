@@ -5,11 +5,17 @@
 pub mod array;
 pub mod block;
 pub mod ceph;
+pub mod certificate;
+pub mod edac;
+pub mod environment;
 pub mod file_system;
 pub mod gluster;
+pub mod link;
 pub mod plugin;
 pub mod pool;
+pub mod power;
 pub mod silence;
+pub mod system;
 pub mod units;
 pub mod updates;
 pub mod ups;

@@ -4,12 +4,18 @@
 use crate::judge::Judge;
 use crate::limits::Rule;
 use crate::model::Finding;
+use crate::readings::system::{BootReading, ClockReading, RebootReading};
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
 /// The id of the component that stands for the whole machine.
 pub const HOST: &str = "host";
 /// Kernel taint bits that tell a fault: 4 machine check, 5 bad page, 7 died (oops), 14 soft lock-up.
 const TAINT_FAULTS: i64 = (1 << 4) | (1 << 5) | (1 << 7) | (1 << 14);
+const DAY_S: u64 = 86_400;
+/// So many boots in a day are a loop, or a supply that fails.
+const BOOTS_OFTEN: usize = 3;
+/// A reset by the watchdog is told for so long after the boot, seconds.
+const RESET_TOLD_S: u64 = 2 * DAY_S;
 /// The victims of the last day are worth a look; older ones were seen.
 const OOM_LATELY: &str = "in the last two days";
 
@@ -29,17 +35,73 @@ pub fn memory(judge: &mut Judge<'_>, total_mib: i64, available_mib: i64) -> Find
         .because(|| format!("{available_mib} of {total_mib} MiB left"))
 }
 
-/// Time lost to waiting for memory, hundredths of a per cent; `None` when the kernel does not count it.
+/// Time lost to waiting for memory, hundredths of a per cent.
 #[must_use]
-pub fn memory_pressure(judge: &mut Judge<'_>, full_avg300: Option<i64>) -> Finding {
-    match full_avg300 {
-        Some(share) => {
-            let verdict = judge.level(HOST, Rule::MemoryPressure, share);
-            Finding::judged(Check::Pressure, verdict, Reason::MemoryPressure)
-        }
-        None => Finding::new(Check::Pressure, Verdict::Unknown, Reason::NotReadable)
-            .with_detail("needs a kernel with CONFIG_PSI"),
+pub fn memory_pressure(judge: &mut Judge<'_>, full_avg300: i64) -> Finding {
+    Finding::judged(Check::Pressure, judge.level(HOST, Rule::MemoryPressure, full_avg300), Reason::MemoryPressure)
+}
+
+/// Time lost to waiting for disks, hundredths of a per cent.
+#[must_use]
+pub fn io_pressure(judge: &mut Judge<'_>, full_avg300: i64) -> Finding {
+    Finding::judged(Check::IoPressure, judge.level(HOST, Rule::IoPressure, full_avg300), Reason::IoPressure)
+        .because(|| format!("{} % of the last five minutes", full_avg300 / 100))
+}
+
+/// Memory that the kernel took out of use because it is broken, KiB.
+#[must_use]
+pub fn poisoned(kib: i64) -> Finding {
+    let verdict = if kib > 0 { Verdict::Warning } else { Verdict::Ok };
+    Finding::judged(Check::Ecc, verdict, Reason::EccUncorrected).because(|| format!("{kib} KiB taken out of use"))
+}
+
+/// The clock. Right after a boot nobody keeps it yet.
+#[must_use]
+pub fn clock(judge: &mut Judge<'_>, clock: &ClockReading) -> Finding {
+    let alone_s = judge.lasting(HOST, Reason::ClockUnsynced, !clock.is_synchronised);
+    let alone_s = alone_s.map_or(0, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let alone = judge.level(HOST, Rule::ClockUnsynced, alone_s);
+    let off = judge.level(HOST, Rule::ClockOffset, clock.offset_ms.saturating_abs());
+    if off != Verdict::Ok && off.worse(alone) == off {
+        let detail = format!("by {} ms", clock.offset_ms);
+        return Finding::new(Check::Clock, off, Reason::ClockOff).with_detail(detail);
     }
+    Finding::judged(Check::Clock, alone, Reason::ClockUnsynced).because(|| "no time service keeps it".to_owned())
+}
+
+/// How the machine came up: a crash, its watchdog, one boot after the other.
+#[must_use]
+pub fn boot(judge: &mut Judge<'_>, boot: &BootReading) -> Finding {
+    let boots = judge.changes(HOST, Check::Boot, boot.boot, DAY_S);
+    let warning = |reason| Finding::new(Check::Boot, Verdict::Warning, reason);
+    if boot.crash_records > 0 {
+        let detail = format!("{} records in /sys/fs/pstore", boot.crash_records);
+        return warning(Reason::Crashed).with_detail(detail);
+    }
+    if boot.watchdog_reset && boot.uptime_s < RESET_TOLD_S {
+        return warning(Reason::WatchdogReset);
+    }
+    if boots >= BOOTS_OFTEN {
+        return warning(Reason::RebootsOften).with_detail(format!("{boots} boots in 24 hours"));
+    }
+    Finding::ok(Check::Boot)
+}
+
+/// Whether a reboot has been due for long.
+#[must_use]
+pub fn reboot(judge: &mut Judge<'_>, reboot: &RebootReading) -> Finding {
+    let due = reboot.asked_by.is_some() || reboot.newer_kernel.is_some();
+    let days = judge
+        .lasting(HOST, Reason::RebootNeeded, due)
+        .map_or(-1, |seconds| i64::try_from(seconds / DAY_S).unwrap_or(i64::MAX));
+    let verdict = judge.level(HOST, Rule::RebootDue, days);
+    Finding::judged(Check::Reboot, verdict, Reason::RebootNeeded).because(|| {
+        match (&reboot.newer_kernel, &reboot.asked_by) {
+            (Some(version), _) => format!("for kernel {version}"),
+            (None, Some(packages)) if !packages.is_empty() => format!("for {packages}"),
+            (None, _) => String::new(),
+        }
+    })
 }
 
 /// Processes that the kernel killed. `since_boot` is the kernel's counter, which begins at 0 with each boot.

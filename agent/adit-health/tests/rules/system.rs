@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Cases: the operating system.
 
-use super::Case;
+use super::{Bench, Case};
+use adit_health::Finding;
+use adit_health::readings::system::{BootReading, ClockReading, RebootReading};
 use adit_health::rules::system;
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
@@ -9,6 +11,38 @@ const PSI: &str = "Linux, Documentation/accounting/psi.rst";
 const TAINT: &str = "Linux, Documentation/admin-guide/tainted-kernels.rst";
 const LOADAVG: &str = "proc_loadavg(5)";
 const MEMINFO: &str = "proc_meminfo(5)";
+
+const TIMEX: &str = "adjtimex(2), STA_UNSYNC and offset";
+const BOOT_ID: &str = "random(4), /proc/sys/kernel/random/boot_id";
+const WATCHDOG: &str = "Linux, Documentation/watchdog/watchdog-api.rst, WDIOF_CARDRESET; i6300esb: bootstatus 32";
+const PSTORE: &str = "Linux, Documentation/ABI/testing/pstore";
+const REBOOT: &str = "Debian, reboot-notifier and update-notifier-common: /run/reboot-required; kernel-img.conf(5)";
+const POISON: &str = "Linux, Documentation/mm/hwpoison.rst; /proc/meminfo HardwareCorrupted";
+const DAY_S: u64 = 86_400;
+
+fn clock(bench: &mut Bench, is_synchronised: bool, offset_ms: i64) -> Vec<Finding> {
+    vec![system::clock(&mut bench.judge(), &ClockReading { is_synchronised, offset_ms })]
+}
+
+fn boots(bench: &mut Bench, every_s: u64, count: i64) -> Vec<Finding> {
+    for boot in 0..count {
+        drop(system::boot(&mut bench.judge(), &BootReading { boot, uptime_s: 30, ..BootReading::default() }));
+        bench.pass(every_s);
+    }
+    vec![system::boot(&mut bench.judge(), &BootReading { boot: count, uptime_s: 30, ..BootReading::default() })]
+}
+
+fn reboot(bench: &mut Bench, reading: &RebootReading, days: u64) -> Vec<Finding> {
+    drop(system::reboot(&mut bench.judge(), reading));
+    bench.pass(days * DAY_S);
+    vec![system::reboot(&mut bench.judge(), reading)]
+}
+
+fn newer() -> RebootReading {
+    RebootReading { newer_kernel: Some("6.1.0-18-amd64".into()), asked_by: None }
+}
+
+const REBOOT_NEEDED: &[(Check, Verdict, Reason)] = &[(Check::Reboot, Verdict::Warning, Reason::RebootNeeded)];
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -54,20 +88,14 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "no task waits for memory",
         source: PSI,
-        judge: |bench| vec![system::memory_pressure(&mut bench.judge(), Some(0))],
+        judge: |bench| vec![system::memory_pressure(&mut bench.judge(), 0)],
         expect: &[],
     },
     Case {
         name: "all tasks wait for memory 7 % of the time",
         source: PSI,
-        judge: |bench| vec![system::memory_pressure(&mut bench.judge(), Some(725))],
+        judge: |bench| vec![system::memory_pressure(&mut bench.judge(), 725)],
         expect: &[(Check::Pressure, Verdict::Warning, Reason::MemoryPressure)],
-    },
-    Case {
-        name: "a kernel without pressure accounting",
-        source: PSI,
-        judge: |bench| vec![system::memory_pressure(&mut bench.judge(), None)],
-        expect: &[(Check::Pressure, Verdict::Unknown, Reason::NotReadable)],
     },
     Case {
         name: "processes were killed before the agent came",
@@ -115,5 +143,122 @@ pub(crate) const CASES: &[Case] = &[
         source: TAINT,
         judge: |_| vec![system::taint(Some(1 << 4))],
         expect: &[(Check::Kernel, Verdict::Critical, Reason::KernelTainted)],
+    },
+    Case {
+        name: "tasks wait for disks half of the time, for ten minutes",
+        source: PSI,
+        judge: |bench| {
+            drop(system::io_pressure(&mut bench.judge(), 5_000));
+            bench.pass(600);
+            vec![system::io_pressure(&mut bench.judge(), 5_000)]
+        },
+        expect: &[],
+    },
+    Case {
+        name: "tasks wait for disks half of the time, for two hours",
+        source: PSI,
+        judge: |bench| {
+            drop(system::io_pressure(&mut bench.judge(), 5_000));
+            bench.pass(7_200);
+            vec![system::io_pressure(&mut bench.judge(), 5_000)]
+        },
+        expect: &[(Check::IoPressure, Verdict::Warning, Reason::IoPressure)],
+    },
+    Case { name: "no broken memory", source: POISON, judge: |_| vec![system::poisoned(0)], expect: &[] },
+    Case {
+        name: "a page was taken out of use",
+        source: POISON,
+        judge: |_| vec![system::poisoned(4)],
+        expect: &[(Check::Ecc, Verdict::Warning, Reason::EccUncorrected)],
+    },
+    Case { name: "a clock that is kept", source: TIMEX, judge: |bench| clock(bench, true, 3), expect: &[] },
+    Case { name: "just booted", source: TIMEX, judge: |bench| clock(bench, false, 0), expect: &[] },
+    Case {
+        name: "nobody keeps the clock for half an hour",
+        source: "Netdata, system clock alarm: unsynchronised 17 minutes after boot",
+        judge: |bench| {
+            drop(clock(bench, false, 0));
+            bench.pass(1_800);
+            clock(bench, false, 0)
+        },
+        expect: &[(Check::Clock, Verdict::Warning, Reason::ClockUnsynced)],
+    },
+    Case {
+        name: "80 ms off and being moved",
+        source: "kubernetes-monitoring/node-mixin, NodeClockSkewDetected: 50 ms",
+        judge: |bench| {
+            drop(clock(bench, true, -80));
+            bench.pass(90);
+            clock(bench, true, -80)
+        },
+        expect: &[(Check::Clock, Verdict::Warning, Reason::ClockOff)],
+    },
+    Case { name: "one reboot a month", source: BOOT_ID, judge: |bench| boots(bench, 30 * DAY_S, 4), expect: &[] },
+    Case { name: "two reboots for an update", source: BOOT_ID, judge: |bench| boots(bench, 600, 2), expect: &[] },
+    Case {
+        name: "a boot every ten minutes",
+        source: BOOT_ID,
+        judge: |bench| boots(bench, 600, 4),
+        expect: &[(Check::Boot, Verdict::Warning, Reason::RebootsOften)],
+    },
+    Case {
+        name: "the watchdog reset the machine",
+        source: WATCHDOG,
+        judge: |bench| {
+            let reading = BootReading { watchdog_reset: true, uptime_s: 60, ..BootReading::default() };
+            vec![system::boot(&mut bench.judge(), &reading)]
+        },
+        expect: &[(Check::Boot, Verdict::Warning, Reason::WatchdogReset)],
+    },
+    Case {
+        name: "the watchdog reset it last week",
+        source: WATCHDOG,
+        judge: |bench| {
+            let reading = BootReading { watchdog_reset: true, uptime_s: 7 * DAY_S, ..BootReading::default() };
+            vec![system::boot(&mut bench.judge(), &reading)]
+        },
+        expect: &[],
+    },
+    Case {
+        name: "the kernel left a record of its crash",
+        source: PSTORE,
+        judge: |bench| {
+            let reading = BootReading { crash_records: 2, ..BootReading::default() };
+            vec![system::boot(&mut bench.judge(), &reading)]
+        },
+        expect: &[(Check::Boot, Verdict::Warning, Reason::Crashed)],
+    },
+    Case {
+        name: "nothing asks for a reboot",
+        source: REBOOT,
+        judge: |bench| reboot(bench, &RebootReading::default(), 30),
+        expect: &[],
+    },
+    Case {
+        name: "an update of yesterday asks for one",
+        source: REBOOT,
+        judge: |bench| reboot(bench, &newer(), 1),
+        expect: &[],
+    },
+    Case {
+        name: "a newer kernel waits for eight days",
+        source: REBOOT,
+        judge: |bench| reboot(bench, &newer(), 8),
+        expect: REBOOT_NEEDED,
+    },
+    Case {
+        name: "packages have asked for eight days",
+        source: REBOOT,
+        judge: |bench| reboot(bench, &RebootReading { asked_by: Some("libc6".into()), ..RebootReading::default() }, 8),
+        expect: REBOOT_NEEDED,
+    },
+    Case {
+        name: "rebooted",
+        source: REBOOT,
+        judge: |bench| {
+            drop(reboot(bench, &newer(), 8));
+            reboot(bench, &RebootReading::default(), 0)
+        },
+        expect: &[],
     },
 ];

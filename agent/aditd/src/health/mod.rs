@@ -28,7 +28,11 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 
 /// Makes reports until the task is dropped.
 pub(crate) async fn keep(shared: Arc<Shared>) {
-    let surroundings = Surroundings { root: "/".into(), run_dirs: shared.config.backups.clone() };
+    let surroundings = Surroundings {
+        root: "/".into(),
+        run_dirs: shared.config.backups.clone(),
+        certificates: shared.config.health.certificates.clone(),
+    };
     let remembered = shared.state.as_ref().map(crate::state::State::health_memory).unwrap_or_default();
     let looker = match Looker::start(surroundings, shared.config.health.limits.clone(), &remembered) {
         Ok(looker) => looker,

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A certificate that the admin wants watched.
+
+/// A file with certificates, or an endpoint that shows one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateReading {
+    /// The file's path, or the endpoint.
+    pub place: String,
+    /// From when to when the one that ends first is valid.
+    pub validity: Result<Validity, String>,
+}
+
+/// Seconds since 1970, both inclusive (RFC 5280 §4.1.2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Validity {
+    /// notBefore.
+    pub from_s: i64,
+    /// notAfter.
+    pub until_s: i64,
+}
