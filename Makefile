@@ -20,7 +20,7 @@ test: ## everything that needs no root: tools, format, lints, no_std, all tests,
 	@$(PARTS) tools format lints no-std build tests doc-tests hil-guest stories
 
 test-services: ## tests in namespaces of their own, with real Ceph, Gluster, NUT (needs root; installs iproute2 when missing)
-	@$(PARTS) net-tools build netns nut ceph gluster smartctl
+	@$(PARTS) net-tools build netns nut ceph gluster systemd plugins updates smartctl
 
 check: ## the quick part of test: format and lints
 	@$(PARTS) format lints

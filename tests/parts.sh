@@ -64,6 +64,9 @@ services() { cargo nextest run --package adit-services --ignore-default-filter -
 part_nut() { services nut; }
 part_ceph() { services ceph; }
 part_gluster() { services gluster; }
+part_systemd() { services systemd; }
+part_plugins() { services plugins; }
+part_updates() { services updates; }
 # smartctl over recorded disks, answered by an ioctl player. Nothing is installed.
 part_smartctl() {
     need cc gcc dpkg-deb dpkg

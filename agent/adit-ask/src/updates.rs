@@ -3,7 +3,7 @@
 //! lists of apt offer; running apt for it costs seconds of CPU and 100 MB. For Fedora and its kin dnf is asked from its
 //! cache. Only counts leave; no list is fetched, nothing is installed.
 //!
-//! Lists that apt was told to keep compressed (Acquire::GzipIndexes, as in containers) are not read. Pinning and phased updates are not looked at: an update that apt holds back on purpose is counted. Only security
+//! Lists that apt keeps compressed (Acquire::GzipIndexes, as in containers) are refused. Pinning and phased updates are not looked at: an update that apt holds back on purpose is counted. Only security
 //! updates are judged, and nobody phases those.
 
 use crate::child::{Job, Program};
@@ -39,7 +39,7 @@ struct Installed {
 /// Counts updates of a Debian below `root`, at this time. `None` where there is no dpkg.
 ///
 /// # Errors
-/// A file cannot be read.
+/// A file cannot be read, or all lists are compressed.
 pub fn debian(root: &Path, now: SystemTime) -> Result<Option<UpdatesReading>, AskError> {
     let whom = "dpkg and apt";
     let failed = |source| AskError::Talk { whom: whom.to_owned(), source };
@@ -53,16 +53,21 @@ pub fn debian(root: &Path, now: SystemTime) -> Result<Option<UpdatesReading>, As
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(UpdatesReading::default())),
         Err(error) => return Err(failed(error)),
     };
-    let mut newest: Option<SystemTime> = None;
+    let (mut newest, mut plain, mut packed): (Option<SystemTime>, bool, bool) = (None, false, false);
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with("_InRelease") || name.ends_with("_Release") {
             newest = newest.max(entry.metadata().and_then(|metadata| metadata.modified()).ok());
         }
+        packed |= name.contains("_Packages.");
         if name.ends_with("_Packages") {
+            plain = true;
             offered(&entry.path(), is_security(&name), &mut packages).map_err(failed)?;
         }
+    }
+    if packed && !plain {
+        return Err(AskError::refused("apt", "its lists are compressed (Acquire::GzipIndexes)"));
     }
     let waiting = || packages.values().filter_map(|package| package.newer.as_ref());
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -273,6 +278,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told() {
         assert_eq!(debian(root(&[]).path(), SystemTime::now()).unwrap(), None);
+        let packed = root(&[(STATUS, STATUS_TEXT), ("var/lib/apt/lists/x_main_binary-amd64_Packages.lz4", "x")]);
+        assert!(matches!(debian(packed.path(), SystemTime::now()), Err(AskError::Refused { .. })));
         let without_lists = root(&[(STATUS, STATUS_TEXT)]);
         assert_eq!(debian(without_lists.path(), SystemTime::now()).unwrap(), Some(UpdatesReading::default()));
     }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is fetched, with all it depends on. The last line is what every Debian has, so that no package asks for it.
-const PACKAGES: [&str; 14] = [
+/// What is fetched, with all it depends on.
+const PACKAGES: [&str; 16] = [
     "ceph-mon",
     "ceph-mgr",
     "ceph-mgr-modules-core",
@@ -19,6 +19,8 @@ const PACKAGES: [&str; 14] = [
     "nut-server",
     "nut-client",
     "dbus-daemon",
+    "python3-dbus",
+    "python3-gi",
     "monitoring-plugins-basic",
     // Essential packages, which no package asks for.
     "coreutils",

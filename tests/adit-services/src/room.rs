@@ -123,7 +123,8 @@ impl Room {
     /// # Errors
     /// The folder cannot be written to.
     pub fn door(&self, program: &str) -> Result<PathBuf> {
-        let path = self.folder.join(format!("enter-{program}"));
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let path = self.folder.join(format!("enter-{name}"));
         let way = self.way_in().join(" ");
         fs::write(&path, format!("#!/bin/sh\nexec nsenter {way} {program} \"$@\"\n"))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;

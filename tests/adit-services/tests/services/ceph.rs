@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A real Ceph cluster of one monitor, one manager and one OSD in memory.
 
+use crate::Bench;
 use adit_ask::AskError;
 use adit_ask::ceph::{self, Ceph, Settings};
 use adit_health::readings::ceph::{CephReading, CephStatus};
+use adit_health::rules::ceph::{ceph as judge_ceph, ceph_silent};
 use adit_services::{HOSTS, Room, until};
+use adit_wire::health::codes::{Check, Reason, Verdict};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 
@@ -97,6 +100,11 @@ fn settings(room: &Room, name: &str) -> Settings {
     Settings { program, name: name.to_owned(), keyring, conf: Some("/lab/ceph.conf".into()), connect_timeout_s: 5 }
 }
 
+/// What the rules make of a reading, a minute after the last one.
+fn judged(bench: &mut Bench, reading: &CephReading) -> Vec<(Check, Verdict, Reason)> {
+    bench.look(60, |judge| vec![judge_ceph(judge, "ceph", reading)])
+}
+
 fn codes(reading: &CephReading) -> Vec<&str> {
     reading.checks.iter().map(|check| check.code.as_str()).collect()
 }
@@ -115,9 +123,12 @@ fn services_ceph_an_osd_stops_and_comes_back() {
     let reading = until("the cluster is healthy", LONG, || ceph.ask(), is_up).unwrap();
     assert_eq!([reading.monitors, reading.in_quorum, reading.osds, reading.osds_in], [Some(1); 4]);
     assert_eq!(reading.fsid.len(), 36);
+    let mut bench = Bench::default();
+    assert_eq!(judged(&mut bench, &reading), []);
 
     let mut blind = Ceph::new(&settings(&room, "client.blind"));
-    assert!(matches!(blind.ask(), Err(AskError::Denied { .. })), "a key that may not read");
+    let refused = blind.ask();
+    assert!(matches!(refused, Err(AskError::Denied { .. })), "a key that may not read: {refused:?}");
 
     sh(&room, "ceph mgr module enable prometheus; ceph config set mgr mgr/prometheus/server_addr ::1");
     let manager = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 9283, 0, 0);
@@ -138,15 +149,20 @@ fn services_ceph_an_osd_stops_and_comes_back() {
     assert_eq!((reading.status, reading.osds_up), (CephStatus::Warn, Some(0)));
     let check = reading.checks.iter().find(|check| check.code == "OSD_DOWN").unwrap();
     assert!(check.detail.contains("osd.0") && check.count == Some(1), "{check:?}");
+    assert!(judged(&mut bench, &reading).contains(&(Check::CephOsds, Verdict::Critical, Reason::OsdsDown)));
     until("the metrics tell it too", LONG, metrics, |page| {
         page.as_ref().is_ok_and(|page| codes(page).contains(&"OSD_DOWN"))
     })
     .unwrap();
 
     start(&mut room, "osd-again", "ceph-osd -i 0");
-    until("the cluster is healthy again", LONG, || ceph.ask(), is_up).unwrap();
+    let reading = until("the cluster is healthy again", LONG, || ceph.ask(), is_up).unwrap();
+    assert_eq!(judged(&mut bench, &reading), []);
 
     room.kill("ceph-mon").unwrap();
     let silent = ceph.ask();
     assert!(matches!(&silent, Err(AskError::Refused { .. } | AskError::Child(_))), "{silent:?}");
+    let silence = silent.unwrap_err().silence();
+    let found = bench.look(60, |_| vec![ceph_silent("ceph", &silence)]);
+    assert_eq!(found, [(Check::CephAnswers, Verdict::Critical, Reason::NotAnswering)]);
 }

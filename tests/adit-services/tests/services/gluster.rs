@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A real Gluster pool of three nodes, each in a room of its own, joined by a bridge in the first.
 
+use crate::Bench;
 use adit_ask::AskError;
 use adit_ask::gluster::Gluster;
 use adit_health::readings::gluster::GlusterReading;
+use adit_health::rules;
 use adit_services::{Room, until};
+use adit_wire::health::codes::{Check, Reason, Verdict};
 use std::process::Command;
 use std::time::Duration;
 
@@ -74,13 +77,18 @@ fn gluster(node: &Room, words: &str) -> Result<String, String> {
     node.run(all).map_err(|error| error.to_string())
 }
 
+/// What the rules make of a reading, ten minutes after the last one.
+fn judged(bench: &mut Bench, reading: &GlusterReading) -> Vec<(Check, Verdict, Reason)> {
+    bench.look(600, |judge| rules::gluster::gluster(judge, reading))
+}
+
 fn bricks(answer: &Result<GlusterReading, AskError>) -> Vec<Option<bool>> {
     let volume = answer.as_ref().ok().and_then(|reading| reading.volumes.first());
     volume.map(|volume| volume.bricks.iter().map(|brick| brick.is_online).collect()).unwrap_or_default()
 }
 
 #[test]
-fn services_gluster_a_brick_dies_and_heals() {
+fn services_gluster_bricks_die_and_come_back() {
     let nodes = pool();
     let first = &nodes[0];
     for node in &nodes {
@@ -113,20 +121,30 @@ fn services_gluster_a_brick_dies_and_heals() {
             reading.volumes[0].bricks.iter().all(|b| b.heal_pending == Some(0) && b.split_brain == Some(0))
         })
     };
-    until("nothing waits to be healed", LONG, || asker.ask(), healed).unwrap();
+    let reading = until("nothing waits to be healed", LONG, || asker.ask(), healed).unwrap();
+    let mut bench = Bench::default();
+    assert_eq!(judged(&mut bench, &reading), []);
 
     nodes[1].kill("glusterfsd").unwrap();
     let down = |answer: &_| bricks(answer) == [Some(true), Some(false), Some(true)];
     let reading = until("a brick is down", LONG, || asker.ask(), down).unwrap();
     let dead = &reading.volumes[0].bricks[1];
     assert_eq!((dead.host.as_str(), dead.path.as_str(), dead.heal_pending), ("n2", "/brick/b", None));
+    let down_one = [(Check::GlusterBricks, Verdict::Warning, Reason::BricksDown)];
+    assert_eq!(judged(&mut bench, &reading), down_one);
+    nodes[2].kill("glusterfsd").unwrap();
+    let down = |answer: &_| bricks(answer) == [Some(true), Some(false), Some(false)];
+    let reading = until("a second brick is down", LONG, || asker.ask(), down).unwrap();
+    assert_eq!(judged(&mut bench, &reading), [(Check::GlusterBricks, Verdict::Critical, Reason::QuorumLost)]);
 
     gluster(first, "volume start v force").unwrap();
-    until("the brick is back", LONG, || asker.ask(), running).unwrap();
+    let reading = until("the bricks are back", LONG, || asker.ask(), running).unwrap();
+    assert_eq!(judged(&mut bench, &reading), []);
 
     nodes[2].kill("glusterd -N").unwrap();
     let away = |answer: &Result<GlusterReading, AskError>| {
         answer.as_ref().is_ok_and(|r| r.peers.iter().any(|peer| !peer.is_connected))
     };
-    until("a peer is away", LONG, || asker.ask(), away).unwrap();
+    let reading = until("a peer is away", LONG, || asker.ask(), away).unwrap();
+    assert!(judged(&mut bench, &reading).contains(&(Check::GlusterPeers, Verdict::Warning, Reason::PeersDown)));
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A real upsd with a driver that plays a UPS from a file.
 
+use crate::Bench;
 use adit_ask::{AskError, nut};
 use adit_health::readings::ups::{UpsComm, UpsReading, UpsState};
+use adit_health::rules;
 use adit_services::{HOSTS, Room, until};
+use adit_wire::health::codes::{Check, Reason, Verdict};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -17,6 +20,11 @@ fn ask() -> Result<Vec<UpsReading>, AskError> {
 
 fn only(answer: &Result<Vec<UpsReading>, AskError>) -> Option<&UpsReading> {
     answer.as_ref().ok()?.first()
+}
+
+/// What the rules make of the one UPS, so many seconds later.
+fn judged(bench: &mut Bench, seconds: u64, answer: &[UpsReading]) -> Vec<(Check, Verdict, Reason)> {
+    bench.look(seconds, |judge| answer.iter().map(|ups| rules::ups::ups(judge, ups)).collect())
 }
 
 fn device(room: &Room, status: &str, charge: u32) {
@@ -61,18 +69,31 @@ fn services_nut_a_ups_goes_on_battery_and_runs_low() {
     ];
     assert_eq!(numbers, [Some(1000), Some(200), Some(1800), Some(120), Some(140), Some(2300)]);
 
+    let mut bench = Bench::default();
+    let answer = answer.unwrap();
+    assert_eq!(judged(&mut bench, 60, &answer), []);
+
     device(&room, "OB DISCHRG", 80);
-    until("the UPS is on battery", LONG, ask, |answer| {
+    let on_battery = |answer: &Result<_, _>| {
         only(answer).is_some_and(|ups| ups.is(UpsState::OnBattery) && ups.charge_permille == Some(800))
-    })
-    .unwrap();
+    };
+    let answer = until("the UPS is on battery", LONG, ask, on_battery).unwrap();
+    assert_eq!(judged(&mut bench, 15, &answer), [], "mains may flicker");
+    let warned = [(Check::PowerLine, Verdict::Warning, Reason::OnBattery)];
+    assert_eq!(judged(&mut bench, 30, &answer), warned);
+
     device(&room, "OB DISCHRG LB", 7);
-    until("its battery is low", LONG, ask, |answer| only(answer).is_some_and(|ups| ups.is(UpsState::LowBattery)))
-        .unwrap();
+    let is_low = |answer: &Result<_, _>| only(answer).is_some_and(|ups| ups.is(UpsState::LowBattery));
+    let answer = until("its battery is low", LONG, ask, is_low).unwrap();
+    let low = (Check::Battery, Verdict::Critical, Reason::BatteryLow);
+    assert_eq!(judged(&mut bench, 15, &answer), [warned[0], low]);
 
     room.kill("dummy-ups").unwrap();
-    until("the driver is gone", LONG, ask, |answer| only(answer).is_some_and(|ups| ups.comm == UpsComm::DriverGone))
-        .unwrap();
+    let is_gone = |answer: &Result<_, _>| only(answer).is_some_and(|ups| ups.comm == UpsComm::DriverGone);
+    let answer = until("the driver is gone", LONG, ask, is_gone).unwrap();
+    assert_eq!(judged(&mut bench, 15, &answer), []);
+    let lost = [(Check::UpsAnswers, Verdict::Critical, Reason::UpsSilent)];
+    assert_eq!(judged(&mut bench, 60, &answer), lost, "it fell silent while on battery");
     room.kill("upsd").unwrap();
     until("nobody listens", LONG, ask, |answer| matches!(answer, Err(AskError::Connect { .. }))).unwrap_err();
 }
