@@ -62,7 +62,10 @@ fn scsi_names(cdb: &[u8], data: &[u8]) -> Vec<Vec<u8>> {
         [0x4d, _, page, ..] if page & 0x3f == 0x18 => phy_addresses(data),
         // Smart Array: serial number of a physical drive and of the controller (hpsa_cmd.h).
         [0x26, _, _, _, _, _, 0x15, ..] => slice(52, 40).into_iter().collect(),
-        [0x26, _, _, _, _, _, 0x66, ..] => slice(8, 32).into_iter().collect(),
+        // Chassis serial number, world wide name, serial numbers of the array and its cache.
+        [0x26, _, _, _, _, _, 0x66, ..] => {
+            [slice(4, 32), slice(36, 8), slice(44, 32), slice(76, 32)].into_iter().flatten().collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -4,10 +4,12 @@
 use crate::confine::{confine, lacks};
 use crate::discover::{Roots, discover};
 use crate::look::Nodes;
+use crate::record::record;
 use crate::rounds::Rounds;
 use crate::serve::{ProbeError, serve};
 use adit_device::standby::StandbyPolicy;
 use clap::{Args, Parser, Subcommand};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +41,8 @@ enum Command {
     Serve(Serve),
     /// Look once and print what the devices say, as JSON
     Read(Common),
+    /// Look once and write down what was asked and answered, without serial numbers, to send it in as a test case
+    Record(Record),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +64,15 @@ struct Serve {
     socket: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Record {
+    #[command(flatten)]
+    common: Common,
+    /// The file to write
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
 /// How long `read` waits for devices: a BMC with many sensors takes some seconds the first time.
 const READ_WAIT: Duration = Duration::from_secs(30);
 
@@ -75,6 +88,14 @@ pub fn run(cli: &Cli, out: &mut dyn std::io::Write) -> Result<(), ProbeError> {
         Command::Serve(arguments) => {
             let common = &arguments.common;
             serve(arguments.socket.as_deref(), &Roots::below(&common.root), common.policy())
+        }
+        Command::Record(arguments) => {
+            let failed = |error| ProbeError::Write(arguments.file.clone(), error);
+            // Before the filter, which lets no file be made.
+            let mut file = std::fs::File::create(&arguments.file).map_err(failed)?;
+            confine()?;
+            let common = &arguments.common;
+            file.write_all(record(&Roots::below(&common.root), &common.policy()).as_bytes()).map_err(failed)
         }
         Command::Read(common) => {
             confine()?;

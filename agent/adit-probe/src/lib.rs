@@ -9,11 +9,13 @@ pub mod cli;
 mod confine;
 mod discover;
 mod look;
+mod record;
 mod rounds;
 mod serve;
 
 pub use confine::{KEPT, confine, lacks};
 pub use discover::{Device, Found, Kind, Roots, discover};
 pub use look::{Looked, Looker, Memory, Nodes};
+pub use record::kernel_files;
 pub use rounds::{LOOK_SLOW, LOOKS_AT_ONCE, Rounds};
 pub use serve::{ProbeError, serve};

@@ -7,7 +7,7 @@ use adit_device::dm::{self, Mapper as _, TargetStatus};
 use adit_device::hpsa;
 use adit_device::ipmi;
 use adit_device::pipe::{ArrayDisk, Said, Trouble};
-use adit_device::transport::{CcissDisk, TransportError};
+use adit_device::transport::{Cciss, CcissDisk, TransportError};
 use adit_device::{Permit, PowerState, Visit, read_disk, read_nvme};
 use adit_sys::{BmcDevice, DeviceMapper, NvmeDevice, ScsiDevice, SmartArray};
 use std::path::{Path, PathBuf};
@@ -55,7 +55,9 @@ impl Looker for Nodes {
                 .and_then(|mut bmc| ipmi::read(&mut bmc, &mut memory.records))
                 .map(|reading| Looked::Said(Said::Bmc(Box::new(reading))))
                 .map_err(Trouble::from),
-            Kind::SmartArray { drives, generic, model } => array(drives, generic.as_deref(), model),
+            Kind::SmartArray { drives, generic, model } => open_array(drives, generic.as_deref())
+                .map_err(Trouble::from)
+                .and_then(|mut controller| array(&mut controller, model)),
             Kind::Mapper { node, volumes } => mapper(node, volumes),
         };
         looked.unwrap_or_else(Looked::Trouble)
@@ -70,17 +72,16 @@ fn visited(visit: Visit) -> Looked {
 }
 
 /// Reaches the controller through any of its drives, which can be open for reading alone, or else by its own node.
-fn open_array(drives: &[PathBuf], generic: Option<&Path>) -> Result<SmartArray, TransportError> {
+pub(crate) fn open_array(drives: &[PathBuf], generic: Option<&Path>) -> Result<SmartArray, TransportError> {
     let drive = drives.iter().find_map(|node| SmartArray::open(node).ok());
     drive.map_or_else(|| generic.map_or(Err(TransportError::Gone), SmartArray::open_generic), Ok)
 }
 
-fn array(drives: &[PathBuf], generic: Option<&Path>, model: &str) -> Result<Looked, Trouble> {
-    let mut controller = open_array(drives, generic)?;
-    let reading = hpsa::read(&mut controller, model)?;
+pub(crate) fn array(controller: &mut impl Cciss, model: &str) -> Result<Looked, Trouble> {
+    let reading = hpsa::read(controller, model)?;
     let mut disks = Vec::new();
     for drive in &reading.physical {
-        let mut disk = CcissDisk::new(&mut controller, LunAddress(drive.lun));
+        let mut disk = CcissDisk::new(controller, LunAddress(drive.lun));
         // Members of an array follow its power, not their own.
         let visit = read_disk(&mut disk, adit_device::Attachment::Direct, Permit::IdleToo);
         if let Ok(Visit::Read(reading)) = visit {
@@ -90,7 +91,7 @@ fn array(drives: &[PathBuf], generic: Option<&Path>, model: &str) -> Result<Look
     Ok(Looked::Said(Said::Controller(Box::new(reading), disks)))
 }
 
-fn mapper(node: &Path, volumes: &[Volume]) -> Result<Looked, Trouble> {
+pub(crate) fn mapper(node: &Path, volumes: &[Volume]) -> Result<Looked, Trouble> {
     let mut mapper = DeviceMapper::open(node)?;
     let mut readings = Vec::new();
     for volume in volumes {

@@ -152,3 +152,33 @@ fn without_a_socket_it_says_so() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text, "adit-probe: find a socket: none was handed over, and --socket names none\n");
 }
+
+#[test]
+fn a_recording_is_a_transcript_with_the_kernels_files() {
+    let machine = machine();
+    let block = machine.path().join("sys/block/sdz");
+    fs::create_dir_all(block.join("queue")).unwrap();
+    fs::create_dir_all(machine.path().join("sys/devices/0:0:0:0/power")).unwrap();
+    fs::create_dir_all(machine.path().join("sys/block/dm-0/dm")).unwrap();
+    fs::write(block.join("queue/rotational"), "1\n").unwrap();
+    fs::write(block.join("serial"), "SECRET\n").unwrap();
+    fs::write(machine.path().join("sys/block/dm-0/dm/name"), "vg-holiday-photos\n").unwrap();
+    fs::write(machine.path().join("sys/block/dm-0/dm/suspended"), "0\n").unwrap();
+    fs::write(machine.path().join("sys/devices/0:0:0:0/model"), "ST4000\n").unwrap();
+    fs::write(machine.path().join("sys/devices/0:0:0:0/power/runtime_status"), "suspended\n").unwrap();
+    std::os::unix::fs::symlink(machine.path().join("sys/devices/0:0:0:0"), block.join("device")).unwrap();
+    let file = machine.path().join("recording");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit-probe"));
+    command.arg("record").arg("--root").arg(machine.path()).arg(&file);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(&file).unwrap();
+    let transcript: adit_device::transcript::Transcript = text.parse().unwrap();
+    let [nvme] = &transcript.devices[..] else { panic!("{text}") };
+    assert_eq!((nvme.name.as_str(), nvme.kind.as_str(), nvme.exchanges.len()), ("nvme0", "nvme", 1));
+    assert!(text.contains("# sdz: sleeps, not asked\n"), "{text}");
+    let files: Vec<(&str, &str)> = adit_probe::kernel_files(&text).collect();
+    assert!(files.contains(&("sys/block/sdz/device/model", "ST4000")), "{text}");
+    assert!(files.contains(&("sys/block/sdz/queue/rotational", "1")), "{text}");
+    assert!(!text.contains("SECRET") && !text.contains("holiday"), "{text}");
+}
