@@ -67,15 +67,15 @@ part_gluster() { services gluster; }
 part_systemd() { services systemd; }
 part_plugins() { services plugins; }
 part_updates() { services updates; }
-# smartctl over recorded disks, answered by an ioctl player. Nothing is installed.
+# smartctl and nvme-cli over recorded disks, answered by an ioctl player. Nothing is installed.
 part_smartctl() {
     need cc gcc dpkg-deb dpkg
     local dir=$PWD/target/smartctl
     mkdir -p "$dir"
-    if [ ! -x "$dir/root/usr/sbin/smartctl" ]; then
-        (cd "$dir" && apt-get download -q smartmontools && dpkg -x smartmontools_*.deb root)
+    if [ ! -x "$dir/root/usr/sbin/nvme" ]; then
+        (cd "$dir" && apt-get download -q smartmontools nvme-cli libnvme1 && for deb in *.deb; do dpkg -x "$deb" root; done)
     fi
-    ADIT_SMARTCTL=$dir/root/usr/sbin/smartctl cargo nextest run --package adit-device --ignore-default-filter \
+    ADIT_DISK_PROGRAMS=$dir/root cargo nextest run --package adit-device --ignore-default-filter \
         --filterset 'test(/(^|::)services_smartctl_/)'
 }
 

@@ -30,9 +30,10 @@ pub enum ReadError {
 /// How far a look at a disk may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// Only when it is working: reading an idle disk starts its timer for standby again.
+    /// Only when it is working: reading an idle disk starts its timer for standby again. The kernel saw it work a moment
+    /// ago, so a disk that does not tell its state may be read.
     ActiveOnly,
-    /// When its platters turn.
+    /// When its platters turn, and it says so.
     IdleToo,
     /// Even when that wakes it.
     Wake,
@@ -48,12 +49,13 @@ pub enum Visit {
 }
 
 impl Permit {
-    /// Whether a disk in this state may be read. A disk that does not tell is treated as awake: one that sleeps tells.
+    /// Whether a disk in this state may be read.
     #[must_use]
     pub const fn allows(self, state: PowerState) -> bool {
         match state {
-            PowerState::Active | PowerState::Unknown => true,
+            PowerState::Active => true,
             PowerState::Idle => !matches!(self, Self::ActiveOnly),
+            PowerState::Unknown => !matches!(self, Self::IdleToo),
             PowerState::Asleep => matches!(self, Self::Wake),
         }
     }

@@ -84,8 +84,8 @@ pub fn scsi_power_state<S: Scsi + ?Sized>(device: &mut S) -> Result<PowerState, 
         // LOW POWER CONDITION ON: idle, idle_b, idle_c by timer or command; standby_z and standby_y (SPC-5, annex F).
         Some((0x5e, 0x01 | 0x03 | 0x05..=0x08 | 0x42)) => PowerState::Idle,
         Some((0x5e, 0x02 | 0x04 | 0x09 | 0x0a | 0x43)) => PowerState::Asleep,
-        Some((0x5e, 0x41) | (0, _)) => PowerState::Active,
-        _ => PowerState::Unknown,
+        // It is ready and has no power conditions to tell of.
+        _ => PowerState::Active,
     })
 }
 

@@ -10,13 +10,15 @@ use crate::reading::PowerState;
 
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
+/// For how long after work a disk is taken to be awake, seconds. Timers below that are rare: they wear the disk out.
+const AWAKE_S: u64 = 300;
 
 /// How often disks are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandbyPolicy {
     /// Between two looks at a disk without platters, seconds.
     pub solid_every_s: u64,
-    /// Between two looks at a disk with platters, seconds. Only taken when it worked meanwhile.
+    /// Between two looks at a disk with platters, seconds. Taken when it works anyway.
     pub rotating_every_s: u64,
     /// An idle disk that nobody uses is read all the same after this long, seconds; its platters turn, so this only puts
     /// its next sleep off.
@@ -50,7 +52,7 @@ pub enum Plan {
     Fresh,
     /// Nothing: the disk sleeps. Do not even open it.
     LetSleep,
-    /// Nothing: nobody used the disk since the last look, so it may be about to sleep.
+    /// Nothing: nobody uses the disk now, so it may be about to sleep.
     LetRest,
     /// Look at it, as far as the permit goes.
     Look(Permit),
@@ -65,16 +67,23 @@ pub struct Standby {
     forced_at_s: Option<u64>,
     /// When it was first seen: the clock of the first forced look.
     seen_at_s: Option<u64>,
-    /// `completed` when it was last read.
+    /// `completed` at the last plan.
     completed: Option<u64>,
+    /// When `completed` was last seen to move.
+    worked_at_s: Option<u64>,
     /// What it was found doing.
     state: PowerState,
 }
 
 impl Standby {
-    /// What to do at `now_s`, a clock that only goes forward.
+    /// What to do at `now_s`, a clock that only goes forward. To be asked often, at least every few minutes: a disk that
+    /// works for a minute a day is read in that minute.
     pub fn plan(&mut self, policy: &StandbyPolicy, sight: KernelSight, now_s: u64) -> Plan {
         let seen_at_s = *self.seen_at_s.get_or_insert(now_s);
+        let before = std::mem::replace(&mut self.completed, sight.completed);
+        if sight.completed.is_none() || before.is_some_and(|before| sight.completed != Some(before)) {
+            self.worked_at_s = Some(now_s);
+        }
         let passed =
             |since: Option<u64>, every_s: u64| since.is_none_or(|since| now_s.saturating_sub(since) >= every_s);
         if !sight.rotational {
@@ -92,23 +101,26 @@ impl Standby {
         if !passed(self.read_at_s, policy.rotating_every_s) {
             return Plan::Fresh;
         }
-        let used = self.completed.is_none() || sight.completed.is_none() || sight.completed != self.completed;
-        match (self.read_at_s, used) {
+        let works = self.worked_at_s.is_some_and(|at| now_s.saturating_sub(at) <= AWAKE_S);
+        match (self.read_at_s, works) {
+            (_, false) if passed(quiet_since, policy.idle_every_s) => Plan::Look(Permit::IdleToo),
             // Nothing is known of it yet: an idle disk may be read once.
-            (None, _) => Plan::Look(Permit::IdleToo),
-            (Some(_), _) if passed(quiet_since, policy.idle_every_s) => Plan::Look(Permit::IdleToo),
-            (Some(_), true) => Plan::Look(Permit::ActiveOnly),
+            (None, false) => Plan::Look(Permit::IdleToo),
             (Some(_), false) => Plan::LetRest,
+            // A disk that says "idle" while it works is read all the same, but as seldom as one that rests.
+            (_, true) if passed(quiet_since, policy.idle_every_s) && self.state == PowerState::Idle => {
+                Plan::Look(Permit::IdleToo)
+            }
+            (_, true) => Plan::Look(Permit::ActiveOnly),
         }
     }
 
     /// It was read, with `permit`.
-    pub fn read(&mut self, permit: Permit, sight: KernelSight, now_s: u64) {
+    pub fn read(&mut self, permit: Permit, now_s: u64) {
         self.read_at_s = Some(now_s);
         if permit != Permit::ActiveOnly {
             self.forced_at_s = Some(now_s);
         }
-        self.completed = sight.completed;
         self.state = PowerState::Active;
     }
 
@@ -146,7 +158,7 @@ mod tests {
         let solid = KernelSight { rotational: false, ..sight(1) };
         let mut disk = Standby::default();
         assert_eq!(disk.plan(&POLICY, solid, 0), Plan::Look(Permit::Wake));
-        disk.read(Permit::Wake, solid, 0);
+        disk.read(Permit::Wake, 0);
         assert_eq!(disk.plan(&POLICY, solid, 1799), Plan::Fresh);
         assert_eq!(disk.plan(&POLICY, solid, 1800), Plan::Look(Permit::Wake));
     }
@@ -155,24 +167,32 @@ mod tests {
     fn a_disk_is_read_when_somebody_used_it() {
         let mut disk = Standby::default();
         assert_eq!(disk.plan(&POLICY, sight(10), 0), Plan::Look(Permit::IdleToo));
-        disk.read(Permit::IdleToo, sight(10), 0);
-        assert_eq!(disk.plan(&POLICY, sight(11), 21_599), Plan::Fresh);
-        assert_eq!(disk.plan(&POLICY, sight(10), 21_600), Plan::LetRest);
-        assert_eq!(disk.plan(&POLICY, sight(11), 21_600), Plan::Look(Permit::ActiveOnly));
-        // Found idle: it goes on trying whenever there is work, and says what it saw.
+        disk.read(Permit::IdleToo, 0);
+        assert_eq!(disk.plan(&POLICY, sight(11), 21_000), Plan::Fresh);
+        // It worked ten minutes ago: it may be about to sleep.
+        assert_eq!(disk.plan(&POLICY, sight(11), 21_600), Plan::LetRest);
+        assert_eq!(disk.plan(&POLICY, sight(12), 21_660), Plan::Look(Permit::ActiveOnly));
+        // Found idle: it goes on trying while there is work, and says what it saw.
         disk.left_alone(PowerState::Idle);
         assert_eq!(disk.state(), PowerState::Idle);
-        assert_eq!(disk.plan(&POLICY, sight(11), 21_660), Plan::Look(Permit::ActiveOnly));
+        assert_eq!(disk.plan(&POLICY, sight(12), 21_960), Plan::Look(Permit::ActiveOnly));
+        assert_eq!(disk.plan(&POLICY, sight(12), 21_961), Plan::LetRest);
         assert_eq!(disk.age_s(30_000), Some(30_000));
+        // A disk that always says idle is read once a week.
+        assert_eq!(disk.plan(&POLICY, sight(13), 604_800), Plan::Look(Permit::IdleToo));
+        // Where the kernel does not count, the disk's word decides.
+        let uncounted = KernelSight { completed: None, ..sight(0) };
+        let mut disk = Standby::default();
+        assert_eq!(disk.plan(&POLICY, uncounted, 0), Plan::Look(Permit::ActiveOnly));
     }
 
     #[test]
     fn an_unused_disk_is_read_once_a_week_at_most() {
         let mut disk = Standby::default();
-        disk.read(Permit::ActiveOnly, sight(10), 0);
+        disk.read(Permit::ActiveOnly, 0);
         assert_eq!(disk.plan(&POLICY, sight(10), 604_799), Plan::LetRest);
         assert_eq!(disk.plan(&POLICY, sight(10), 604_800), Plan::Look(Permit::IdleToo));
-        disk.read(Permit::IdleToo, sight(10), 604_800);
+        disk.read(Permit::IdleToo, 604_800);
         assert_eq!(disk.plan(&POLICY, sight(10), 700_000), Plan::LetRest);
     }
 
@@ -188,7 +208,7 @@ mod tests {
         assert_eq!(disk.plan(&waking, asleep, 0), Plan::LetSleep);
         assert_eq!(disk.plan(&waking, asleep, 999), Plan::LetSleep);
         assert_eq!(disk.plan(&waking, asleep, 1000), Plan::Look(Permit::Wake));
-        disk.read(Permit::Wake, asleep, 1000);
+        disk.read(Permit::Wake, 1000);
         assert_eq!(disk.plan(&waking, asleep, 1999), Plan::LetSleep);
     }
 }

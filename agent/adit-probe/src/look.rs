@@ -82,8 +82,12 @@ pub(crate) fn array(controller: &mut impl Cciss, model: &str) -> Result<Looked, 
     let mut disks = Vec::new();
     for drive in &reading.physical {
         let mut disk = CcissDisk::new(controller, LunAddress(drive.lun));
-        // Members of an array follow its power, not their own.
-        let visit = read_disk(&mut disk, adit_device::Attachment::Direct, Permit::IdleToo);
+        // Members of an array follow its power, not their own: one that does not tell its state is awake.
+        let mut visit = |permit| read_disk(&mut disk, adit_device::Attachment::Direct, permit);
+        let visit = match visit(Permit::IdleToo) {
+            Ok(Visit::LeftAlone(PowerState::Unknown)) => visit(Permit::ActiveOnly),
+            other => other,
+        };
         if let Ok(Visit::Read(reading)) = visit {
             disks.push(ArrayDisk { location: drive.location(), reading: *reading });
         }

@@ -154,8 +154,8 @@ impl<L: Looker> Rounds<L> {
         entry.trouble = None;
         match done.looked {
             Looked::Said(said) => {
-                if let Kind::Scsi { sight, .. } = entry.device.kind {
-                    entry.standby.read(look.permit, sight, look.since_s);
+                if let Kind::Scsi { .. } = entry.device.kind {
+                    entry.standby.read(look.permit, look.since_s);
                 }
                 entry.said = Some((said, look.since_s));
             }

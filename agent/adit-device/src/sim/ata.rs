@@ -90,6 +90,8 @@ pub struct AtaDisk {
     pub power: AtaPower,
     /// Answers in fixed format sense, as some kernels and bridges do.
     pub fixed_sense: bool,
+    /// Returns no registers, as some bridges and controllers: neither power state nor SMART status can be told.
+    pub mute: bool,
     /// What INQUIRY says: `ATA` from the kernel's SAT layer, a maker's name from a USB bridge.
     pub vendor: String,
     /// How it misbehaves.
@@ -131,6 +133,7 @@ impl Default for AtaDisk {
             running_tenths_left: None,
             power: AtaPower::Active,
             fixed_sense: false,
+            mute: false,
             vendor: "ATA".to_owned(),
             fault: Fault::None,
             wakeups: 0,
@@ -284,6 +287,9 @@ impl AtaDisk {
 
     /// Sense with the registers of the disk: error, count, LBA mid and high.
     fn registers(&self, error: u8, count: u8, mid: u8, high: u8) -> ScsiReply {
+        if self.mute {
+            return ScsiReply::good();
+        }
         // Ready and seek complete; ERR with an error, for which the sense key is aborted command.
         let status = 0x50 | u8::from(error != 0);
         let key = if error == 0 { 0x01 } else { 0x0b };

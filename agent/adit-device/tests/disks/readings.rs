@@ -233,6 +233,22 @@ fn no_sleeping_disk_is_ever_woken() {
 }
 
 #[test]
+fn a_disk_that_does_not_tell_its_state_is_read_only_while_it_works() {
+    let asleep = || AtaDisk { mute: true, power: AtaPower::Standby, ..distinct::hdd() };
+    let mut disk = asleep();
+    let visit = read_disk(&mut disk, Attachment::Direct, Permit::IdleToo);
+    assert_eq!((visit, disk.wakeups), (Ok(Visit::LeftAlone(PowerState::Unknown)), 0));
+    // The kernel saw it work: it is awake, and read. Its attributes tell, its status cannot.
+    let mut disk = AtaDisk { power: AtaPower::Active, ..asleep() };
+    let reading = read(read_disk(&mut disk, Attachment::Direct, Permit::ActiveOnly));
+    assert_eq!((reading.power, reading.failing, reading.pending), (PowerState::Unknown, None, Some(24)));
+    // Behind a bridge nothing shows that an ATA disk is there, and none is woken to find out.
+    let mut disk = AtaDisk { vendor: "BRIDGE".to_owned(), ..asleep() };
+    let visit = read_disk(&mut disk, Attachment::Usb, Permit::IdleToo);
+    assert_eq!((visit, disk.wakeups), (Ok(Visit::LeftAlone(PowerState::Unknown)), 0));
+}
+
+#[test]
 fn a_month_of_polls_wakes_nothing() {
     // The owner's disk falls asleep after half an hour without work and works for one hour a day.
     let (mut disk, mut standby, policy) = (distinct::hdd(), Standby::default(), StandbyPolicy::default());
@@ -246,7 +262,7 @@ fn a_month_of_polls_wakes_nothing() {
         let Plan::Look(permit) = standby.plan(&policy, sight, now_s) else { continue };
         match read_disk(&mut disk, Attachment::Direct, permit).expect("an answer") {
             Visit::Read(_) => {
-                standby.read(permit, sight, now_s);
+                standby.read(permit, now_s);
                 reads += 1;
             }
             Visit::LeftAlone(state) => standby.left_alone(state),
