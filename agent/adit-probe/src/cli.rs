@@ -15,21 +15,23 @@ use std::time::Duration;
 
 const DAY_S: u64 = 86_400;
 
-const ABOUT: &str = "\
-Opens device nodes and asks disks, HP Smart Array controllers, a BMC and device-mapper volumes how they are, by a fixed
-list of commands that only read. It keeps CAP_SYS_RAWIO and CAP_SYS_ADMIN, has no network and starts no program. A disk
+const ABOUT: &str = "Asks disks, controllers and the BMC of this machine how they are";
+
+const LONG_ABOUT: &str = "\
+Opens device nodes and asks disks, HP Smart Array controllers, a BMC and device-mapper volumes how they are, by a fixed \
+list of commands that only read. It keeps CAP_SYS_RAWIO and CAP_SYS_ADMIN, has no network and starts no program. A disk \
 that sleeps is left alone.";
 
 const AFTER: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage
 
 Files:
-  /run/adit-probe.sock   where aditd asks; made by adit-probe.socket
+  /run/adit/probe.sock   where aditd asks; made by adit-probe.socket
   /sys                   where devices are found";
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
-#[command(name = "adit-probe", version, about = ABOUT, after_help = AFTER)]
+#[command(name = "adit-probe", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
