@@ -37,7 +37,11 @@ pub enum Attachment {
 pub fn read_disk<S: Scsi + ?Sized>(device: &mut S, at: Attachment, permit: Permit) -> Result<Visit, ReadError> {
     let inquiry = inquire(device)?;
     if is_ata(device, &inquiry, at)? {
-        return read_ata(device, permit);
+        match read_ata(device, permit) {
+            // Some claim ATA information and pass no ATA command on, as Linux' scsi_debug does.
+            Err(ReadError::NoIdentity) if !inquiry.is_ata() => {}
+            other => return other,
+        }
     }
     read_scsi(device, permit)
 }

@@ -2,10 +2,11 @@
 //! What is read from simulated disks, field by field; what power states, unit attentions and bridges do to it.
 
 use crate::distinct;
+use adit_device::command::ScsiCommand;
 use adit_device::reading::{FailedAttribute, SelfTestOutcome, SelfTests};
 use adit_device::sim::{AtaDisk, AtaPower, NvmeDisk, ScsiDisk};
 use adit_device::standby::{KernelSight, Plan, Standby, StandbyPolicy};
-use adit_device::transport::Scsi;
+use adit_device::transport::{Scsi, ScsiReply, TransportError};
 use adit_device::{
     Attachment, DiskKind, DiskReading, Permit, PowerState, ReadError, UNIT_ATTENTION_RETRIES, Visit, read_ata,
     read_disk, read_nvme, read_scsi,
@@ -195,6 +196,33 @@ fn a_disk_without_log_pages_still_says_who_it_is() {
 }
 
 /// Reads by every permit in every state; gives what was left alone and how often the disk was woken.
+/// Tells ATA information and passes no ATA command on, as Linux' scsi_debug does.
+struct Pretender(ScsiDisk);
+
+impl Scsi for Pretender {
+    fn execute(&mut self, command: &ScsiCommand, data: &mut [u8]) -> Result<ScsiReply, TransportError> {
+        if command.cdb().starts_with(&[0x12, 0x01, 0x89]) {
+            data[1..4].copy_from_slice(&[0x89, 0x02, 0x38]);
+            data[56] = 0xec;
+            return Ok(ScsiReply::good());
+        }
+        self.0.execute(command, data)
+    }
+}
+
+#[test]
+fn a_disk_that_claims_to_be_ata_and_is_not_is_read_as_what_it_is() {
+    let mut pretender = Pretender(distinct::scsi());
+    assert!(adit_device::scsi::has_ata_information(&{
+        let mut page = vec![0; 572];
+        let ask = ScsiCommand::vpd(adit_device::command::VpdPage::AtaInformation, 572);
+        pretender.execute(&ask, &mut page).unwrap();
+        page
+    }));
+    let honest = read(read_disk(&mut distinct::scsi(), Attachment::Direct, Permit::Wake));
+    assert_eq!(read(read_disk(&mut pretender, Attachment::Direct, Permit::Wake)), honest);
+}
+
 fn all_states<D: Scsi>(make: impl Fn(usize) -> D, states: usize, woken: impl Fn(&D) -> u32) -> (usize, u32) {
     let (mut left_alone, mut wakeups) = (0, 0);
     for state in 0..states {
