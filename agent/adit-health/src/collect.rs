@@ -2,14 +2,20 @@
 //! Puts a report together: the operating system's basics, disks and arrays as the kernel sees them, the runs of this
 //! host's backup jobs and, on a box, the store and the sources.
 
+use crate::expect::{Expected, Traits};
 use crate::gathered::Gathered;
 use crate::judge::Judge;
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::model::{Component, Finding, Report};
+use crate::readings::array::ArrayReading;
+use crate::readings::block::KernelView;
+use crate::readings::file_system::FileSystemReading;
+use crate::readings::pool::BtrfsReading;
 use crate::runs::RunRecord;
 use crate::{readers, rules, runs};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where to look.
@@ -88,6 +94,7 @@ pub struct Collector {
     surroundings: Surroundings,
     limits: Limits,
     memory: Memory,
+    expected: Expected,
     activity: readers::block::Activity,
     system: Option<sysinfo::System>,
     rapl: readers::rapl::Rapl,
@@ -97,7 +104,32 @@ impl Collector {
     /// A collector for these surroundings, with what the rules remember from the run before.
     #[must_use]
     pub fn new(surroundings: Surroundings, limits: Limits, memory: Memory) -> Self {
-        Self { surroundings, limits, memory, activity: Default::default(), system: None, rapl: Default::default() }
+        Self {
+            surroundings,
+            limits,
+            memory,
+            expected: Expected::default(),
+            activity: Default::default(),
+            system: None,
+            rapl: Default::default(),
+        }
+    }
+
+    /// The same with the things that belong to this machine, from the run before.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+
+    /// What belongs to this machine: its owner stores it now and then.
+    #[must_use]
+    pub const fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// Retires a thing: it is not missed any more. Answers whether it was known.
+    pub fn forget(&mut self, id: &str) -> bool {
+        self.expected.forget(id)
     }
 
     /// What the rules remember: its owner stores it now and then.
@@ -145,6 +177,8 @@ impl Collector {
             components.push(store_component(store, judge));
             components.extend(store.sources.iter().map(|source| source_component(source, judge)));
         }
+        let belongs = Belongings::new(&root, &disks, &arrays, &pools, &mounted);
+        self.expected.look(now_s, &mut components, |component| belongs.traits(component));
         components.truncate(adit_wire::health::COMPONENTS_MAX);
         memory.tidy(now_s);
         self.memory = memory;
@@ -189,6 +223,69 @@ impl Collector {
         }
         let label = sysinfo::System::long_os_version().unwrap_or_else(|_| "Linux".to_owned());
         Component { kind: ComponentKind::Host, id: rules::system::HOST.to_owned(), label, findings, readings }
+    }
+}
+
+/// What tells whether a component should stay, and what holds it.
+struct Belongings {
+    /// Ids of disks that may be unplugged.
+    removable: BTreeSet<String>,
+    /// Mount points of /etc/fstab: other mounts come and go.
+    meant: BTreeSet<String>,
+    /// Array or pool by the id of a disk that is a part of it.
+    holders: BTreeMap<String, String>,
+}
+
+impl Belongings {
+    fn new(
+        root: &Path,
+        disks: &[KernelView],
+        arrays: &[ArrayReading],
+        pools: &[BtrfsReading],
+        mounted: &[FileSystemReading],
+    ) -> Self {
+        let mut holders = BTreeMap::new();
+        for array in arrays {
+            holders.extend(array.members.iter().filter_map(|member| Some((member.disk_id.clone()?, array.id.clone()))));
+        }
+        for pool in pools {
+            let on = pool.present.iter().filter_map(|device| readers::block::disk_of(root, device));
+            let ids = on.filter_map(|name| disks.iter().find(|disk| disk.names.contains(&name)));
+            holders.extend(ids.map(|disk| (disk.id.clone(), pool.id.clone())));
+        }
+        Self {
+            removable: disks.iter().filter(|disk| disk.removable).map(|disk| disk.id.clone()).collect(),
+            meant: mounted.iter().filter(|found| found.meant.is_some()).map(|found| found.point.clone()).collect(),
+            holders,
+        }
+    }
+
+    fn traits(&self, component: &Component) -> Option<Traits> {
+        let stays = match component.kind {
+            ComponentKind::Disk
+            | ComponentKind::Array
+            | ComponentKind::Pool
+            | ComponentKind::Volume
+            | ComponentKind::Controller
+            | ComponentKind::Ups
+            | ComponentKind::Bmc
+            | ComponentKind::Power
+            | ComponentKind::Link => true,
+            ComponentKind::FileSystem => self.meant.contains(&component.id),
+            ComponentKind::Host
+            | ComponentKind::Sensor
+            | ComponentKind::Store
+            | ComponentKind::Source
+            | ComponentKind::Job
+            | ComponentKind::MemoryController
+            | ComponentKind::Ceph
+            | ComponentKind::Gluster
+            | ComponentKind::Certificate
+            | ComponentKind::Plugin
+            | ComponentKind::Agent => false,
+        };
+        let removable = self.removable.contains(&component.id);
+        stays.then(|| Traits { removable, holder: self.holders.get(&component.id).cloned() })
     }
 }
 
@@ -353,6 +450,71 @@ mod tests {
         let memory = host.readings.iter().find(|(quantity, _)| *quantity == Quantity::MemoryMib).unwrap().1.unwrap();
         assert!(memory > 64, "{memory} MiB");
         assert!(host.findings.iter().any(|finding| finding.check == Check::Load));
+    }
+
+    /// A machine with nothing but a virtual disk and a virtual link, as its kernel shows it.
+    fn virtual_machine() -> tempfile::TempDir {
+        crate::text::tree(&[
+            ("proc/vmstat", "oom_kill 0\n"),
+            ("proc/meminfo", "MemTotal: 2048 kB\nHardwareCorrupted:     0 kB\n"),
+            ("proc/sys/kernel/tainted", "0\n"),
+            ("proc/sys/kernel/random/boot_id", "7f3c2a10-1234-4abc-8def-001122334455\n"),
+            ("proc/pressure/memory", "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+            ("proc/pressure/io", "full avg10=0.00 avg60=0.00 avg300=0.25 total=0\n"),
+            ("proc/self/mountinfo", "29 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n"),
+            ("proc/net/if_inet6", "fd000000000000000000000000000002 02 40 00 80 eth0\n"),
+            ("etc/fstab", "/dev/vda1 / ext4 defaults 0 1\n"),
+            ("sys/fs/ext4/vda1/errors_count", "0\n"),
+            ("sys/block/vda/size", "41943040\n"),
+            ("sys/block/vda/queue/rotational", "1\n"),
+            ("sys/block/loop0/size", "100\n"),
+            ("sys/class/net/eth0/device/vendor", "0x1af4\n"),
+            ("sys/class/net/eth0/flags", "0x1003\n"),
+            ("sys/class/net/eth0/carrier", "1\n"),
+            ("sys/class/net/eth0/speed", "-1\n"),
+            ("sys/class/net/eth0/mtu", "1500\n"),
+            ("sys/class/net/lo/flags", "0x9\n"),
+        ])
+    }
+
+    fn collector(root: &Path) -> Collector {
+        let surroundings = Surroundings { root: root.into(), run_dirs: Vec::new(), certificates: Vec::new() };
+        Collector::new(surroundings, Limits::default(), Memory::default())
+    }
+
+    #[test]
+    fn a_plain_virtual_machine_has_nothing_unknown_and_reports_in_120_bytes() {
+        use crate::report::{Answer, Reporter};
+        let tree = virtual_machine();
+        let report = collector(tree.path()).collect(1_800_000_000, &Gathered::default());
+        let kinds: Vec<ComponentKind> = report.components.iter().map(|component| component.kind).collect();
+        assert_eq!(kinds, [ComponentKind::Host, ComponentKind::Disk, ComponentKind::FileSystem, ComponentKind::Link]);
+        let findings = || report.components.iter().flat_map(|component| &component.findings);
+        let unknown: Vec<_> = findings().filter(|finding| finding.verdict == Verdict::Unknown).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(findings().count() >= 15, "little is judged: {report:?}");
+        let mut reporter = Reporter::new(2);
+        reporter.update(&report).unwrap();
+        let Answer::Full { snapshot, .. } = reporter.answer(adit_wire::health::Poll { inventory: 0, report: 0 }) else {
+            panic!("an asker without anything gets everything")
+        };
+        assert!(snapshot.len() <= 120, "{} bytes", snapshot.len());
+    }
+
+    #[test]
+    fn a_disk_that_is_pulled_stays_in_the_report() {
+        let tree = virtual_machine();
+        let mut collector = collector(tree.path());
+        let gathered = Gathered::default();
+        drop(collector.collect(1_800_000_000, &gathered));
+        std::fs::remove_dir_all(tree.path().join("sys/block/vda")).unwrap();
+        drop(collector.collect(1_800_000_030, &gathered));
+        let disk = |report: &Report| {
+            report.components.iter().find(|component| component.kind == ComponentKind::Disk).map(Component::verdict)
+        };
+        assert_eq!(disk(&collector.collect(1_800_000_060, &gathered)), Some(Verdict::Critical));
+        assert!(collector.forget("vda"));
+        assert_eq!(disk(&collector.collect(1_800_000_090, &gathered)), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod collect;
 mod date;
+pub mod expect;
 pub mod gathered;
 pub mod judge;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod show;
 mod text;
 
 pub use collect::{Arrival, Collector, SourceArrival, StoreReading, Surroundings};
+pub use expect::Expected;
 pub use gathered::{Asked, Gathered};
 pub use judge::Judge;
 pub use limits::Limits;

@@ -62,6 +62,7 @@ fn member(root: &Path, dir: &Path, device: String, disks: &[KernelView]) -> Arra
     let lines = |file: &str| text::read(&dir.join(file)).map_or(0, |text| text.lines().count());
     let disk = disk_of(root, &device).and_then(|name| disks.iter().find(|disk| disk.names.contains(&name)));
     ArrayMember {
+        disk_id: disk.map(|disk| disk.id.clone()),
         disk: disk.map(KernelView::label),
         slot: text::word(&dir.join("slot")).and_then(|slot| slot.parse().ok()),
         state: state.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),

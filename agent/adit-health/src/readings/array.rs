@@ -61,6 +61,8 @@ impl ArrayReading {
 pub struct ArrayMember {
     /// The kernel's name, such as "sdb1".
     pub device: String,
+    /// Id of the disk it is on.
+    pub disk_id: Option<String>,
     /// The disk it is on, as a person calls it: name, model, serial, bay.
     pub disk: Option<String>,
     /// Its place in the array; `None` for a spare and for one that failed.

@@ -17,6 +17,7 @@ const DAY_S: u64 = 86_400;
 fn whole(level: &str, raid_disks: u32) -> ArrayReading {
     let member = |slot: u32| ArrayMember {
         device: format!("sd{slot}1"),
+        disk_id: None,
         disk: Some(format!("sd{slot} (WD40EFRX S{slot})")),
         slot: Some(slot),
         state: vec!["in_sync".into()],
