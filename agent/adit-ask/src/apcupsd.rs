@@ -52,7 +52,7 @@ pub fn reading<'t>(lines: impl IntoIterator<Item = &'t str>) -> Option<UpsReadin
                 has_status = true;
                 (ups.comm, ups.status) = status(&value);
             }
-            "UPSNAME" => ups.name = value,
+            "UPSNAME" => ups.description = value,
             "MODEL" => ups.model = value,
             "SERIALNO" => ups.serial = value,
             "BCHARGE" => ups.charge_permille = scaled(&value, 10),

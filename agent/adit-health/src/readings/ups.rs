@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct UpsReading {
     /// The daemon that knows it: its address. With the name it makes the id, so that hosts that ask one daemon mean one UPS.
     pub daemon: String,
-    /// Its name in the daemon's configuration.
+    /// Its name in the daemon's configuration; empty where a daemon has only one.
     pub name: String,
     /// What the admin calls it there; may be empty.
     pub description: String,

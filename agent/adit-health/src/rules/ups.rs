@@ -21,7 +21,23 @@ const RUNTIME_LOW_S: i64 = 120;
 /// Everything about a UPS.
 #[must_use]
 pub fn ups(judge: &mut Judge<'_>, ups: &UpsReading) -> Component {
-    let id = format!("{}/{}", ups.daemon, ups.name);
+    let id = if ups.name.is_empty() { ups.daemon.clone() } else { format!("{}@{}", ups.name, ups.daemon) };
+    component(judge, id, ups)
+}
+
+/// A UPS whose daemon does not answer. `id` as it is asked for: `name@[address]:port`, or without a name where a daemon has
+/// only one. It is the same component as while it answers, so that one that was on battery counts as empty.
+#[must_use]
+pub fn daemon_silent(judge: &mut Judge<'_>, id: &str, silence: &Silence) -> Component {
+    let mut component =
+        component(judge, id.to_owned(), &UpsReading { comm: UpsComm::DaemonGone, ..UpsReading::default() });
+    for finding in component.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Warning) {
+        silence.words.clone_into(&mut finding.detail);
+    }
+    component
+}
+
+fn component(judge: &mut Judge<'_>, id: String, ups: &UpsReading) -> Component {
     let is_heard = ups.comm == UpsComm::Heard && !ups.is(UpsState::CommLost) && !ups.is(UpsState::Waiting);
     let on_battery = is_heard && ups.is(UpsState::OnBattery);
     let silent_s = judge.lasting(&id, Reason::UpsSilent, !is_heard);
@@ -39,8 +55,8 @@ pub fn ups(judge: &mut Judge<'_>, ups: &UpsReading) -> Component {
     let age_days = ups.battery_day.map(|day| today(judge) - day);
     Component {
         kind: ComponentKind::Ups,
+        label: id.clone(),
         id,
-        label: if ups.description.is_empty() { ups.name.clone() } else { ups.description.clone() },
         findings,
         readings: vec![
             (Quantity::ChargePermille, ups.charge_permille),
@@ -52,16 +68,6 @@ pub fn ups(judge: &mut Judge<'_>, ups: &UpsReading) -> Component {
             (Quantity::BatteryAgeDays, age_days),
         ],
     }
-}
-
-/// A daemon that was never heard, so that none of its UPSs is known.
-#[must_use]
-pub fn daemon_silent(judge: &mut Judge<'_>, daemon: &str, silence: &Silence) -> Component {
-    let silent_s = judge.lasting(daemon, Reason::UpsSilent, true).unwrap_or(0);
-    let verdict = judge.level(daemon, Rule::UpsSilent, signed(silent_s));
-    let finding = Finding::judged(Check::UpsAnswers, verdict, Reason::UpsSilent).because(|| silence.words.clone());
-    let (id, label) = (daemon.to_owned(), daemon.to_owned());
-    Component { kind: ComponentKind::Ups, id, label, findings: vec![finding], readings: Vec::new() }
 }
 
 fn answers(

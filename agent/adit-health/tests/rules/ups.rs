@@ -224,6 +224,19 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("WAIT: the driver has just started", STATUS, |bench| judged(bench, &reading("WAIT")), &[]),
     case(
+        "the daemon falls silent while on battery",
+        UPSMON,
+        |bench| {
+            drop(judged(bench, &UpsReading { daemon: "d".into(), ..reading("OB DISCHRG") }));
+            let silence = Silence { why: Why::NotAnswering, words: "connect".into() };
+            bench.pass(15);
+            drop(ups::daemon_silent(&mut bench.judge(), "u@d", &silence));
+            bench.pass(60);
+            ups::daemon_silent(&mut bench.judge(), "u@d", &silence).findings
+        },
+        SILENT_ON_BATTERY,
+    ),
+    case(
         "a daemon that never answered",
         UPSD,
         |bench| {
