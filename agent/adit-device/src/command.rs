@@ -48,8 +48,6 @@ pub enum VpdPage {
     BlockCharacteristics = 0xb1,
     /// Smart Array: which pages of its own a logical drive has (Linux hpsa.h).
     SmartArrayDevices = 0xc1,
-    /// Smart Array: bypass status of a logical drive (Linux hpsa.h, HPSA_VPD_LV_IOACCEL_STATUS).
-    SmartArrayAcceleration = 0xc2,
     /// Smart Array: state of a logical drive (Linux hpsa.h, HPSA_VPD_LV_STATUS).
     SmartArrayState = 0xc3,
 }
@@ -66,8 +64,6 @@ pub enum LogPage {
     ReadErrors = 0x03,
     /// Verify error counters.
     VerifyErrors = 0x05,
-    /// Errors that no medium caused.
-    NonMediumErrors = 0x06,
     /// Temperature and its limit.
     Temperature = 0x0d,
     /// Starts, stops, loads.
@@ -88,22 +84,12 @@ pub enum LogPage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BmicRead {
-    /// Identify logical drive.
-    IdentifyLogicalDrive = 0x10,
     /// Identify controller.
     IdentifyController = 0x11,
-    /// Sense logical drive status.
-    SenseLogicalDriveStatus = 0x12,
     /// Identify physical device.
     IdentifyPhysicalDevice = 0x15,
-    /// Sense controller parameters.
-    SenseControllerParameters = 0x64,
-    /// Sense storage box parameters.
-    SenseStorageBoxParameters = 0x65,
     /// Sense subsystem information.
     SenseSubsystemInformation = 0x66,
-    /// Sense accelerator (cache and its battery) status.
-    SenseAccelerator = 0x61,
 }
 
 /// What a defect list is asked by: drives know the ten-byte form, the twelve-byte form, or both.
@@ -220,23 +206,14 @@ impl ScsiCommand {
         Self::new([0xc3, 0, 0, 0, 0, 0, 0, 0, high, low, 0, 0], bytes as u32, CONTROLLER_TIMEOUT_MS)
     }
 
-    /// A BMIC read, to the controller (Linux hpsa.c, fill_cmd). `index` is the BMIC number of the physical drive, or of
-    /// the logical drive, and 0 for the controller.
+    /// A BMIC read, to the controller (Linux hpsa.c, fill_cmd). `index` is the BMIC number of the physical drive, and 0 for
+    /// the controller.
     #[must_use]
     pub const fn bmic_read(what: BmicRead, index: u16, bytes: u16) -> Self {
         let [high, low] = bytes.to_be_bytes();
         let [index_high, index_low] = index.to_be_bytes();
-        // The drive number stands in byte 2, its upper half in byte 9; logical drives have theirs in byte 1.
-        let (logical, drive) = match what {
-            BmicRead::IdentifyLogicalDrive | BmicRead::SenseLogicalDriveStatus => (index_low, 0),
-            BmicRead::IdentifyController
-            | BmicRead::IdentifyPhysicalDevice
-            | BmicRead::SenseControllerParameters
-            | BmicRead::SenseStorageBoxParameters
-            | BmicRead::SenseSubsystemInformation
-            | BmicRead::SenseAccelerator => (0, index_low),
-        };
-        let cdb = [0x26, logical, drive, 0, 0, 0, what as u8, high, low, index_high];
+        // The drive number stands in byte 2, its upper half in byte 9.
+        let cdb = [0x26, 0, index_low, 0, 0, 0, what as u8, high, low, index_high];
         Self::new(cdb, bytes as u32, CONTROLLER_TIMEOUT_MS)
     }
 
@@ -297,20 +274,14 @@ pub enum GpLog {
     ExtendedSelfTest = 0x07,
     /// Pending defects.
     PendingDefects = 0x0c,
-    /// SATA phy event counters.
-    PhyEvents = 0x11,
 }
 
 /// Logs of the SMART log space that may be read (ACS-3, 7.50.5; obsolete since ACS-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SmartLog {
-    /// Which logs there are.
-    Directory = 0x00,
     /// Summary error log.
     Errors = 0x01,
-    /// Device statistics, all pages one after the other.
-    DeviceStatistics = 0x04,
     /// Self-test log.
     SelfTest = 0x06,
 }
@@ -391,12 +362,6 @@ impl NvmeCommand {
     #[must_use]
     pub const fn health_log() -> Self {
         Self::log(0x02, u32::MAX, 512)
-    }
-
-    /// Error information log 01h, the newest `entries` of 64 bytes (NVMe 2.0, 5.16.1.2). At least one is asked for.
-    #[must_use]
-    pub const fn error_log(entries: u8) -> Self {
-        Self::log(0x01, u32::MAX, 64 * if entries == 0 { 1 } else { entries as u32 })
     }
 
     /// Device self-test log 06h (NVMe 2.0, 5.16.1.7).
@@ -513,12 +478,6 @@ impl IpmiCommand {
         Self::new(Self::SENSOR, 0x2d, lun, [sensor])
     }
 
-    /// Get Sensor Thresholds (35.9).
-    #[must_use]
-    pub const fn sensor_thresholds(lun: u8, sensor: u8) -> Self {
-        Self::new(Self::SENSOR, 0x27, lun, [sensor])
-    }
-
     /// Get SEL Info (31.2): number of entries and the newest addition.
     #[must_use]
     pub const fn sel_info() -> Self {
@@ -530,19 +489,6 @@ impl IpmiCommand {
     pub const fn sel_entry(record: u16) -> Self {
         let [n0, n1] = record.to_le_bytes();
         Self::new(Self::STORAGE, 0x43, 0, [0, 0, n0, n1, 0, 0xff])
-    }
-
-    /// Get FRU Inventory Area Info (34.1): size of the area of a unit.
-    #[must_use]
-    pub const fn fru_info(unit: u8) -> Self {
-        Self::new(Self::STORAGE, 0x10, 0, [unit])
-    }
-
-    /// Read FRU Data (34.2): `bytes` from `offset`.
-    #[must_use]
-    pub const fn fru_read(unit: u8, offset: u16, bytes: u8) -> Self {
-        let [o0, o1] = offset.to_le_bytes();
-        Self::new(Self::STORAGE, 0x11, 0, [unit, o0, o1, bytes])
     }
 
     /// Get Power Reading (DCMI 1.5, 6.6.1): mode 1, system power statistics.
@@ -603,7 +549,6 @@ mod tests {
         cdb(&ScsiCommand::grown_defects(DefectList::Twelve), "b70d00000000000000080000", 8);
         cdb(&ScsiCommand::report_physical_luns(8200), "c3000000000000002008 0000".replace(' ', "").as_str(), 8200);
         cdb(&ScsiCommand::bmic_read(BmicRead::IdentifyPhysicalDevice, 0x0102, 2560), "260002000000150a0001", 2560);
-        cdb(&ScsiCommand::bmic_read(BmicRead::IdentifyLogicalDrive, 3, 512), "26030000000010020000", 512);
     }
 
     #[test]
@@ -624,7 +569,6 @@ mod tests {
         let health = NvmeCommand::health_log();
         assert_eq!((health.opcode(), health.nsid(), health.cdw10()), (0x02, u32::MAX, 0x007f_0002));
         assert_eq!(NvmeCommand::self_test_log().cdw10(), 0x008c_0006);
-        assert_eq!(NvmeCommand::error_log(0).data_bytes(), 64);
         let identify = NvmeCommand::identify_controller();
         assert_eq!((identify.opcode(), identify.nsid(), identify.cdw10(), identify.data_bytes()), (6, 0, 1, 4096));
     }

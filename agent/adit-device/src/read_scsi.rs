@@ -150,7 +150,6 @@ fn log<S: Scsi + ?Sized>(device: &mut S, page: LogPage) -> Result<Option<Vec<u8>
         | LogPage::WriteErrors
         | LogPage::ReadErrors
         | LogPage::VerifyErrors
-        | LogPage::NonMediumErrors
         | LogPage::Temperature
         | LogPage::StartStop
         | LogPage::SelfTest

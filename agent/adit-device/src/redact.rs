@@ -42,8 +42,6 @@ fn names(exchange: &Exchange) -> Vec<Vec<u8>> {
         (Request::Nvme { opcode: 6, .. }, Ok(Reply::Nvme(_, data))) => {
             [data.get(4..24), data.get(112..128)].into_iter().flatten().map(<[u8]>::to_vec).collect()
         }
-        // Read FRU Data.
-        (Request::Ipmi { netfn: 0x0a, command: 0x11, .. }, Ok(Reply::Ipmi(data))) => fru_texts(data),
         _ => Vec::new(),
     };
     found.into_iter().map(|name| trim(&name).to_vec()).filter(|name| tells(name)).collect()
@@ -98,12 +96,6 @@ fn phy_addresses(data: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     names
-}
-
-/// Texts of a FRU area: serial and asset numbers are among them, and which is which depends on the area, so all go.
-fn fru_texts(data: &[u8]) -> Vec<Vec<u8>> {
-    let runs = data.split(|byte| !byte.is_ascii_graphic());
-    runs.filter(|run| run.iter().any(u8::is_ascii_digit)).map(<[u8]>::to_vec).collect()
 }
 
 fn trim(name: &[u8]) -> &[u8] {

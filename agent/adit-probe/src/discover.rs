@@ -132,7 +132,9 @@ fn disk(roots: &Roots, name: String, arrays: &[u32]) -> Option<Device> {
         return None;
     }
     let usb = link.components().any(|part| part.as_os_str().to_str().is_some_and(|part| part.starts_with("usb")));
-    let at = if usb { Attachment::Usb } else { Attachment::Direct };
+    // Bridges of disks are asked for an ATA disk behind them; sticks and card readers may choke on the question.
+    let bridge = usb && text(&block.join("removable")) != "1";
+    let at = if bridge { Attachment::Usb } else { Attachment::Direct };
     let runtime = text(&block.join("device/power/runtime_status"));
     let stat = text(&block.join("stat"));
     let counter = |at: usize| stat.split_ascii_whitespace().nth(at)?.parse::<u64>().ok();
