@@ -7,7 +7,8 @@ use adit_device::pipe::{Answer, LENGTH_BYTES, VERSION};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -181,4 +182,30 @@ fn a_recording_is_a_transcript_with_the_kernels_files() {
     assert!(files.contains(&("sys/block/sdz/device/model", "ST4000")), "{text}");
     assert!(files.contains(&("sys/block/sdz/queue/rotational", "1")), "{text}");
     assert!(!text.contains("SECRET") && !text.contains("holiday"), "{text}");
+}
+
+/// As systemd starts it: the socket is descriptor 3 and belongs to whoever made it.
+#[test]
+fn a_socket_that_was_handed_over_is_served() {
+    let machine = machine();
+    let socket = machine.path().join("handed.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
+    let script =
+        format!("exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --root \"$1\"", listener.as_raw_fd());
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_adit-probe")).arg(machine.path());
+    let child = command.stdin(Stdio::null()).spawn().unwrap();
+    drop(listener);
+    let mut probe = Probe { child, socket };
+    assert_eq!(probe.ask().devices.len(), 1);
+}
+
+#[test]
+fn a_descriptor_that_does_not_listen_is_refused() {
+    let script = "exec 3</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve";
+    let output = Command::new("bash").args(["-c", script]).arg(env!("CARGO_BIN_EXE_adit-probe")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("adit-probe: take the socket of the service manager: "), "{text}");
 }
