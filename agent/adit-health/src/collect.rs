@@ -11,7 +11,7 @@ use crate::model::{Component, Finding, Report};
 use crate::readings::array::ArrayReading;
 use crate::readings::block::KernelView;
 use crate::readings::file_system::FileSystemReading;
-use crate::readings::pool::BtrfsReading;
+use crate::readings::pool::{BtrfsReading, ZfsState};
 use crate::runs::RunRecord;
 use crate::{readers, rules, runs};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
@@ -151,7 +151,10 @@ impl Collector {
         components.extend(disks.iter().map(|disk| rules::block::disk(judge, disk)));
         let arrays = readers::md::arrays(&root, &disks);
         components.extend(arrays.iter().map(|array| rules::array::array(judge, array)));
-        components.extend(readers::zfs::pools(&root).iter().map(rules::pool::zfs));
+        let told = gathered.pools.as_ref().and_then(|asked| asked.as_ref().ok());
+        let is_told = |state: &&ZfsState| told.is_some_and(|pools| pools.iter().any(|pool| pool.name == state.pool));
+        let states = readers::zfs::pools(&root);
+        components.extend(states.iter().filter(|state| !is_told(state)).map(rules::pool::zfs));
         let mounts = readers::mounts::Mounts::read(&root);
         let pools = readers::btrfs::pools(&root, &mounts);
         components.extend(pools.iter().map(|pool| rules::pool::btrfs(judge, pool)));
@@ -267,10 +270,11 @@ impl Belongings {
             | ComponentKind::Pool
             | ComponentKind::Volume
             | ComponentKind::Controller
-            | ComponentKind::Ups
             | ComponentKind::Bmc
             | ComponentKind::Power
             | ComponentKind::Link => true,
+            // A daemon that was never heard stands for UPSes that nobody knows yet.
+            ComponentKind::Ups => !component.readings.is_empty(),
             ComponentKind::FileSystem => self.meant.contains(&component.id),
             ComponentKind::Host
             | ComponentKind::Sensor

@@ -19,10 +19,10 @@ pub const BYTES_MAX: usize = 64 << 10;
 /// At which look without it a thing is missing; one that people may unplug gets a look more.
 const LOOKS: u8 = 2;
 const LOOKS_REMOVABLE: u8 = 3;
+/// Things that others tell of are asked for in longer steps, and later after a start: five minutes of looks.
+const LOOKS_ASKED: u8 = 10;
 /// Looks may follow each other fast: nothing is missing that was seen so shortly before, seconds.
 const GONE_S: u64 = 15;
-/// Looks after the start in which things that others tell of may still be on their way.
-const LOOKS_FIRST: u32 = 10;
 const VERSION: u8 = 1;
 
 /// The inventory of one machine.
@@ -30,8 +30,6 @@ const VERSION: u8 = 1;
 pub struct Expected {
     /// By kind and id.
     items: BTreeMap<(u8, String), Item>,
-    /// Looks since the start.
-    looks: u32,
 }
 
 /// A thing that was seen.
@@ -62,7 +60,7 @@ impl Expected {
     pub fn decode(bytes: &[u8]) -> Self {
         let Some((&VERSION, body)) = bytes.split_first() else { return Self::default() };
         let items = postcard::from_bytes::<Vec<((u8, String), Item)>>(body).unwrap_or_default();
-        Self { items: items.into_iter().take(ITEMS_MAX).collect(), looks: 0 }
+        Self { items: items.into_iter().take(ITEMS_MAX).collect() }
     }
 
     /// The bytes to store, at most [`BYTES_MAX`].
@@ -81,7 +79,6 @@ impl Expected {
         components: &mut Vec<Component>,
         expects: impl Fn(&Component) -> Option<Traits>,
     ) {
-        self.looks = self.looks.saturating_add(1);
         for item in self.items.values_mut() {
             item.missed = item.missed.saturating_add(1);
         }
@@ -90,11 +87,8 @@ impl Expected {
                 self.see(now_s, component, traits);
             }
         }
-        let missing: Vec<Component> = self
-            .items
-            .iter()
-            .filter_map(|((kind, id), item)| self.missing(now_s, *kind, id, item, components))
-            .collect();
+        let missing: Vec<Component> =
+            self.items.iter().filter_map(|((kind, id), item)| missing(now_s, *kind, id, item, components)).collect();
         components.extend(missing);
     }
 
@@ -121,35 +115,35 @@ impl Expected {
         };
         self.items.insert(key, item);
     }
+}
 
-    /// At its first look without it a thing stays in the report as well: it may be back at the next.
-    fn missing(&self, now_s: u64, kind: u8, id: &str, item: &Item, there: &[Component]) -> Option<Component> {
-        let kind = ComponentKind::from_number(kind)?;
-        let asked = matches!(kind, ComponentKind::Ups | ComponentKind::Controller | ComponentKind::Bmc);
-        if item.missed == 0 || (asked && self.looks < LOOKS_FIRST) {
-            return None;
-        }
-        let (verdict, looks) =
-            if item.removable { (Verdict::Warning, LOOKS_REMOVABLE) } else { (Verdict::Critical, LOOKS) };
-        let gone = item.missed >= looks && now_s.saturating_sub(item.last_seen_s) >= GONE_S;
-        let finding = if !gone {
-            Finding::ok(Check::Present)
-        } else if kind == ComponentKind::Volume && id.starts_with(volume::LUKS) {
-            volume::locked()
-        } else {
-            let holder = there.iter().find(|component| component.id == item.holder).and_then(state_of);
-            let seen = format!("last seen {}", date::text(item.last_seen_s));
-            let detail = holder.map_or_else(|| seen.clone(), |holder| format!("{holder}; {seen}"));
-            Finding::new(Check::Present, verdict, Reason::Missing).with_detail(detail)
-        };
-        Some(Component {
-            kind,
-            id: id.to_owned(),
-            label: item.label.clone(),
-            findings: vec![finding],
-            readings: Vec::new(),
-        })
-    }
+/// At its first look without it a thing stays in the report as well: it may be back at the next.
+fn missing(now_s: u64, kind: u8, id: &str, item: &Item, there: &[Component]) -> Option<Component> {
+    let kind = ComponentKind::from_number(kind).filter(|_| item.missed > 0)?;
+    let asked = matches!(kind, ComponentKind::Ups | ComponentKind::Controller | ComponentKind::Bmc);
+    let (verdict, looks) = match (item.removable, asked) {
+        (true, _) => (Verdict::Warning, LOOKS_REMOVABLE),
+        (false, true) => (Verdict::Critical, LOOKS_ASKED),
+        (false, false) => (Verdict::Critical, LOOKS),
+    };
+    let gone = item.missed >= looks && now_s.saturating_sub(item.last_seen_s) >= GONE_S;
+    let finding = if !gone {
+        Finding::ok(Check::Present)
+    } else if kind == ComponentKind::Volume && id.starts_with(volume::LUKS) {
+        volume::locked()
+    } else {
+        let holder = there.iter().find(|component| component.id == item.holder).and_then(state_of);
+        let seen = format!("last seen {}", date::text(item.last_seen_s));
+        let detail = holder.map_or_else(|| seen.clone(), |holder| format!("{holder}; {seen}"));
+        Finding::new(Check::Present, verdict, Reason::Missing).with_detail(detail)
+    };
+    Some(Component {
+        kind,
+        id: id.to_owned(),
+        label: item.label.clone(),
+        findings: vec![finding],
+        readings: Vec::new(),
+    })
 }
 
 /// "md0: no redundancy left" of an array or pool that is not well.

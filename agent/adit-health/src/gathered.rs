@@ -9,6 +9,7 @@ use crate::readings::ceph::CephReading;
 use crate::readings::gluster::GlusterReading;
 use crate::readings::plugin::PluginReading;
 use crate::readings::silence::Silence;
+use crate::readings::system::ClockReading;
 use crate::readings::units::UnitsReading;
 use crate::readings::updates::UpdatesReading;
 use crate::readings::ups::UpsReading;
@@ -29,6 +30,8 @@ pub struct Gathered {
     pub ceph: Option<(String, Asked<CephReading>)>,
     /// Gluster.
     pub gluster: Asked<GlusterReading>,
+    /// The clock, from whoever may ask the kernel for it.
+    pub clock: Option<ClockReading>,
     /// Services.
     pub units: Asked<UnitsReading>,
     /// Updates.
@@ -76,6 +79,7 @@ impl Gathered {
     /// What is told of the operating system, which is judged with the host.
     pub(crate) fn host_findings(&self, judge: &mut Judge<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
+        findings.extend(self.clock.map(|clock| rules::system::clock(judge, &clock)));
         // A machine whose services cannot be asked for has no systemd, or one that the agent may not ask: no fault.
         if let Some(Ok(units)) = &self.units {
             findings.push(rules::units::units(judge, rules::system::HOST, units, &[]));

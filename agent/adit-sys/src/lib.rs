@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The one room with unsafe code: the ioctls behind adit-device's transports, and the socket that systemd hands over.
+//! The one room with unsafe code: the ioctls behind adit-device's transports, the socket that systemd hands over, and the
+//! kernel's clock.
 //!
 //! Each owner holds one descriptor. What goes into an ioctl is built from adit-device's fixed lists of read-only commands
 //! and buffers of this room; nothing here decides what to ask or what an answer means. It never writes to a device.
@@ -7,6 +8,7 @@
 
 pub mod abi;
 mod cciss;
+mod clock;
 mod dm;
 mod inherited;
 mod ipmi;
@@ -14,6 +16,7 @@ mod nvme;
 mod sg;
 
 pub use cciss::SmartArray;
+pub use clock::{ClockStatus, clock_status};
 pub use dm::DeviceMapper;
 pub use inherited::listener;
 pub use ipmi::BmcDevice;

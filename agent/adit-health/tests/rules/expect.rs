@@ -63,7 +63,7 @@ pub(crate) const CASES: &[Case] = &[
         expect: &[(Check::Present, Verdict::Warning, Reason::Missing)],
     },
     Case {
-        name: "a UPS that was not asked yet since the start",
+        name: "a UPS whose driver starts anew",
         source: "networkupstools/nut#661: the driver needs its time",
         judge: |bench| gone(bench, ComponentKind::Ups, "ups", false, 5),
         expect: &[],

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Whether the kernel's clock is kept: adjtimex(2), which no safe library offers. It only reads: no mode is set, so it needs no
+//! capability.
+
+use nix::libc::{STA_NANO, STA_UNSYNC, adjtimex, timex};
+
+/// What the kernel says of its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// Whether a program keeps it.
+    pub is_synchronised: bool,
+    /// How far it still has to be moved, microseconds.
+    pub offset_us: i64,
+}
+
+/// The status of the clock; `None` where a filter forbids to ask.
+#[must_use]
+pub fn clock_status() -> Option<ClockStatus> {
+    // SAFETY: a timex holds integers alone, and zero is a value of each of them.
+    let mut status: timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `status` is a timex that lives and is not shared; the kernel reads and fills no more than it, and with no
+    // mode set it changes nothing else.
+    let state = unsafe { adjtimex(&raw mut status) };
+    (state >= 0).then_some(ClockStatus {
+        is_synchronised: status.status & STA_UNSYNC == 0,
+        offset_us: if status.status & STA_NANO == 0 { status.offset } else { status.offset / 1_000 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_this_machine_is_told() {
+        let status = clock_status().unwrap();
+        // The kernel never holds an offset beyond MAXPHASE, half a second (linux/timex.h).
+        assert!(status.offset_us.abs() <= 500_000, "{status:?}");
+    }
+}
