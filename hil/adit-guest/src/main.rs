@@ -26,6 +26,7 @@ fn main() {
     start::modules();
     network::up();
     let processes = Arc::new(processes::Processes::default());
+    start::device_reader(&processes);
     let power = Arc::new(power::Power::new(Arc::clone(&processes)));
     power::watch_button(&power);
     // The line is for people and for machines without a hand; with one, the first answer says the same.

@@ -3,11 +3,23 @@
 //! console; none ends the start.
 #![expect(clippy::print_stdout, reason = "the console of the machine is its standard output")]
 
+use crate::processes::Processes;
+use adit_guest::words::Program;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The program that reads devices for the agent, where a machine has it.
+const DEVICE_READER: &str = "/usr/bin/adit-probe";
+/// Where the agent asks it unless told otherwise.
+const DEVICE_READER_SOCKET: &str = "/run/adit/probe.sock";
+const DEVICE_READER_LOG: &str = "/run/adit-probe.log";
+/// How long it may take to listen.
+const DEVICE_READER_WAIT: Duration = Duration::from_secs(10);
 
 const MOUNTS: [(&str, &str, &str); 6] = [
     ("proc", "/proc", ""),
@@ -44,6 +56,27 @@ pub(crate) fn load(name: &str, parameters: &str) -> io::Result<()> {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Starts the program that reads devices and waits until it listens, as a service manager would have its socket there first.
+pub(crate) fn device_reader(processes: &Processes) {
+    if !Path::new(DEVICE_READER).exists() {
+        return;
+    }
+    let socket = Path::new(DEVICE_READER_SOCKET);
+    let started = socket.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        let program = Program::new(&[DEVICE_READER, "serve", "--socket", DEVICE_READER_SOCKET]);
+        processes.spawn(&program, DEVICE_READER_LOG)?;
+        let until = Instant::now() + DEVICE_READER_WAIT;
+        while !socket.exists() {
+            if Instant::now() > until {
+                return Err(io::Error::other("it does not listen"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    });
+    complain(&format!("start {DEVICE_READER}"), started);
 }
 
 /// Time since the kernel started, in seconds with two decimals.

@@ -6,12 +6,12 @@ use crate::agent::{AGENT_PORT, ANSWER_DEADLINE};
 use crate::disk::log::{End as LogEnd, Log};
 use crate::disk::replay::{Counts, Plan, Points, Replay, State, States};
 use crate::disk::{Disk, Kind};
-use crate::guest::Setting;
+use crate::guest::{Setting, Spec};
 use crate::lab::Lab;
 use crate::machine::Parts;
 use crate::net::{Host, Lan};
 use crate::program::Ran;
-use crate::running::Machine;
+use crate::running::{CONFIG, Machine};
 use adit_guest::words::{Address, Answer, Ask, End};
 use anyhow::{Context as _, Result, bail};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -36,16 +36,12 @@ const MARKER_BYTES: usize = 512;
 const SEGMENTS_LOOKED_AT: u32 = 64;
 /// Bytes of a sector.
 const SECTOR_BYTES: u64 = 512;
-/// How long a disk may take to appear, milliseconds of the machine.
-const DISK_DEADLINE_MS: u32 = 20_000;
 /// How long the agent may take to stop, milliseconds of the machine.
 const STOP_DEADLINE_MS: u32 = 30_000;
 /// As in signal(7).
 const SIGTERM: i32 = 15;
 /// Where the store's disk is mounted.
 const PLACE: &str = "/srv";
-/// The agent's configuration inside.
-const CONFIG: &str = "/etc/aditd.toml";
 /// How long a program inside may take, the machine's own time.
 const PROGRAM_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -100,7 +96,7 @@ pub struct BoxMachine {
 impl<'lab> BoxParts<'lab> {
     pub(crate) fn new(lab: &'lab mut Lab, name: &str, lan: Lan) -> Self {
         let mut parts = Parts::new(name);
-        parts.inside = parts.inside.ours(&["aditd"]);
+        parts.inside = parts.inside.ours(&["aditd", "adit-probe"]);
         parts.lans.push(lan.clone());
         parts.disks.push(store_disk(&lab.path(name), STORE_BYTES));
         Self { lab, lan, parts, store: StoreOn::Disk, called: None }
@@ -143,8 +139,8 @@ impl<'lab> BoxParts<'lab> {
             disk.serial(MIRROR_SERIALS[index])
         };
         self.parts.disks = vec![member(0), member(1)];
-        let inside = std::mem::take(&mut self.parts.inside).modules(&["virtio_scsi", "sd_mod", "raid1"]);
-        self.parts.inside = inside.debian("mdadm", &["sbin/mdadm"]).debian("e2fsprogs", &["sbin/mke2fs"]);
+        let tools = |inside: Spec| inside.debian("mdadm", &["sbin/mdadm"]).debian("e2fsprogs", &["sbin/mke2fs"]);
+        self.parts.put_inside(|inside| tools(inside.modules(kind.modules()).modules(&["raid1"])));
         self.store = StoreOn::Mirror;
         self
     }
@@ -158,7 +154,6 @@ impl<'lab> BoxParts<'lab> {
             make_file_system(disk)?;
         }
         for disk in &self.parts.disks {
-            make_folder_of(&disk.image())?;
             disk.create()?;
         }
         let host = self.lan.host("harness")?;
@@ -185,15 +180,10 @@ fn store_disk(folder: &Path, bytes: u64) -> Disk {
     Disk::new(STORE_DISK, Kind::Virtio, folder, bytes).serial(STORE_SERIAL)
 }
 
-fn make_folder_of(image: &Path) -> Result<()> {
-    let folder = image.parent().context("a disk's image lies in a folder")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))
-}
-
 /// An ext4 without lazy work left over, so that the machine is quiet when the story begins.
 fn make_file_system(disk: &Disk) -> Result<()> {
     let image = disk.image();
-    make_folder_of(&image)?;
+    disk.make_folder()?;
     let mut command = Command::new("mke2fs");
     command
         .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
@@ -235,7 +225,7 @@ impl BoxMachine {
 
     fn mount_store(&mut self) -> Result<()> {
         let device = match self.store {
-            StoreOn::Disk => self.machine.hand()?.disk(STORE_SERIAL, DISK_DEADLINE_MS)?,
+            StoreOn::Disk => self.machine.device(STORE_SERIAL)?,
             StoreOn::Mirror => self.assemble_mirror()?,
         };
         self.machine.hand()?.mount(&device, PLACE, "ext4", &[], "")?;
@@ -245,8 +235,7 @@ impl BoxMachine {
     /// Puts the mirror together; the first time it is made.
     fn assemble_mirror(&mut self) -> Result<String> {
         const MIRROR: &str = "/dev/md0";
-        let hand = self.machine.hand()?;
-        let members = MIRROR_SERIALS.map(|serial| hand.disk(serial, DISK_DEADLINE_MS));
+        let members = MIRROR_SERIALS.map(|serial| self.machine.device(serial));
         let mut words = vec!["/sbin/mdadm"];
         if self.mirror_made {
             words.extend(["--assemble", "--run", MIRROR]);

@@ -75,7 +75,7 @@ impl Spec {
         self
     }
 
-    /// Programs of ours, `aditd` and `adit`; they lie in `/usr/bin`.
+    /// Programs of ours, `aditd`, `adit` and `adit-probe`; they lie in `/usr/bin`. The first process starts `adit-probe`.
     #[must_use]
     pub fn ours(mut self, names: &[&str]) -> Self {
         self.ours.extend(names.iter().map(|name| (*name).to_owned()));
@@ -104,7 +104,7 @@ pub struct Guest {
     folder: PathBuf,
     kernel: PathBuf,
     binaries: PathBuf,
-    /// Where `aditd` and `adit` lie.
+    /// Where `aditd`, `adit` and `adit-probe` lie.
     programs: PathBuf,
     setting: Option<Setting>,
 }
@@ -133,11 +133,11 @@ impl Guest {
         let guest = Self::prepare_system()?;
         let _lock = lock(&guest.folder)?;
         // Apart from the harness's PID 1, so that the Debian package finds the same build of everything.
-        let programs = build(&root()?, &["aditd", "adit"])?;
+        let programs = build(&root()?, &["aditd", "adit", "adit-probe"])?;
         Ok(guest.with_programs(&programs))
     }
 
-    /// The same without `aditd` and `adit`, which [`Self::with_programs`] brings from elsewhere.
+    /// The same without our programs, which [`Self::with_programs`] brings from elsewhere.
     pub fn prepare_system() -> Result<Self> {
         ensure!(std::env::consts::ARCH == "x86_64", "machines of the harness are x86-64, on a host of the same kind");
         let root = root()?;
@@ -151,7 +151,7 @@ impl Guest {
         Ok(Self { folder, kernel, programs: binaries.clone(), binaries, setting: None })
     }
 
-    /// The same guest with other static builds of `aditd` and `adit`, in machines and on the host.
+    /// The same guest with other static builds of our programs, in machines and on the host.
     #[must_use]
     pub fn with_programs(mut self, folder: &Path) -> Self {
         folder.clone_into(&mut self.programs);

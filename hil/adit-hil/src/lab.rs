@@ -7,18 +7,22 @@ use crate::accel;
 use crate::artifacts::{Artifacts, Visitor};
 use crate::box_machine::{BoxMachine, BoxParts};
 use crate::data::Seeded;
+use crate::disk::{Disk, Kind};
 use crate::guest::Guest;
 use crate::machine::{Accel, Parts};
 use crate::net::{Gateway, Lan};
 use crate::running::Machine;
 use crate::server::Server;
 use crate::source::Source;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The prefix that the first network of a lab announces: unique local, so that nothing of it can leave the machine.
 pub const PREFIX: &str = "fd00:ad17::/64";
+
+/// Size of a disk of [`Lab::start_machine`], bytes; the smallest on which btrfs mirrors comfortably.
+const DISK_BYTES: u64 = 256 << 20;
 
 /// What one run has.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Lab {
     guest: Arc<Guest>,
     accel: Accel,
     told: Vec<String>,
+    /// A short path, as a socket's has 108 bytes at most.
+    sockets: tempfile::TempDir,
 }
 
 impl Lab {
@@ -39,7 +45,9 @@ impl Lab {
     pub fn new(scenario: &str, seed: u64, guest: &Arc<Guest>, visitor: Visitor) -> Result<Self> {
         let artifacts = Artifacts::make(&guest.folder().join("runs"), scenario, seed, visitor)?;
         let accel = accel::choose(guest)?;
-        Ok(Self { seed, random: Seeded::new(seed), artifacts, guest: Arc::clone(guest), accel, told: Vec::new() })
+        let sockets = tempfile::Builder::new().prefix("adit-hil-").tempdir().context("a directory for sockets")?;
+        let (random, guest) = (Seeded::new(seed), Arc::clone(guest));
+        Ok(Self { seed, random, artifacts, guest, accel, told: Vec::new(), sockets })
     }
 
     /// The seed of this run.
@@ -77,6 +85,12 @@ impl Lab {
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.artifacts.path(name)
+    }
+
+    /// A path for a socket.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.sockets.path().join(name)
     }
 
     /// Notes a figure or an event of the story.
@@ -136,6 +150,30 @@ impl Lab {
             parts.inside = parts.inside.debian("busybox", &["bin/busybox"]);
         }
         Machine::assemble(parts, &self.guest, self.accel, self.artifacts.clone())
+    }
+
+    /// A machine with these disks, whose names are their serial numbers, and with an agent's programs; it is up, the agent is
+    /// not started yet.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_machine(
+        &self,
+        name: &str,
+        disks: &[(&str, Kind)],
+        change: impl FnOnce(&mut Parts),
+    ) -> Result<Machine> {
+        let mut parts = Parts::new(name);
+        parts.put_inside(|inside| inside.ours(&["aditd", "adit-probe"]));
+        for (disk, kind) in disks {
+            parts.put_inside(|inside| inside.modules(kind.modules()));
+            parts.disks.push(Disk::new(disk, *kind, &self.path(name), DISK_BYTES));
+        }
+        change(&mut parts);
+        parts.disks.iter().try_for_each(Disk::create)?;
+        let mut machine = self.machine(parts)?;
+        machine.boot()?;
+        Ok(machine)
     }
 
     /// A box on this network, to be described further and started.

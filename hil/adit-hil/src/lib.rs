@@ -13,6 +13,7 @@ pub mod console;
 pub mod data;
 pub mod disk;
 pub mod guest;
+pub mod health;
 pub mod lab;
 pub mod machine;
 pub mod net;

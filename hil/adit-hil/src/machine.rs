@@ -124,6 +124,11 @@ impl Parts {
         }
     }
 
+    /// Adds modules, programs or files to its first file system.
+    pub fn put_inside(&mut self, add: impl FnOnce(Spec) -> Spec) {
+        self.inside = add(std::mem::take(&mut self.inside));
+    }
+
     /// The command line, without the program itself.
     pub(crate) fn arguments(
         &self,

@@ -34,6 +34,10 @@ pub const BOOT_DEADLINE: Duration = Duration::from_secs(90);
 const HAND_DEADLINE: Duration = Duration::from_secs(400);
 /// How long one command inside may take, the machine's own time.
 const LINE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a disk may take to appear, milliseconds of the machine.
+const DISK_DEADLINE_MS: u32 = 20_000;
+/// The agent's configuration inside.
+pub(crate) const CONFIG: &str = "/etc/aditd.toml";
 /// The agent's log inside.
 const AGENT_LOG: &str = "/run/aditd.log";
 /// Bytes of it that are read.
@@ -405,6 +409,18 @@ impl Machine {
         Ok(process)
     }
 
+    /// Starts an agent without a store, with these further lines in its configuration, and waits until it answers; its process
+    /// number.
+    ///
+    /// # Errors
+    /// What its log says when it does not.
+    pub fn run_agent(&mut self, more: &str) -> Result<u32> {
+        let console = self.virtio_port(agent::AGENT_PORT)?;
+        let config = format!("state = \"/run/state\"\nconsole = \"{console}\"\n{more}");
+        self.hand()?.write_file(CONFIG, 0o644, config.as_bytes())?;
+        self.start_agent(CONFIG)
+    }
+
     /// The agent's health report over the serial port: the product's own protocol.
     ///
     /// # Errors
@@ -422,6 +438,24 @@ impl Machine {
     pub fn agent_log(&mut self) -> Result<String> {
         let bytes = self.hand()?.read_file(AGENT_LOG, LOG_BYTES_MAX)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The device file of the disk with this serial number.
+    ///
+    /// # Errors
+    /// When it does not appear.
+    pub fn device(&mut self, serial: &str) -> Result<String> {
+        Ok(self.hand()?.disk(serial, DISK_DEADLINE_MS)?)
+    }
+
+    /// Sets the wall clock inside forward: what counts by the calendar does not have to be waited for.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn clock_forward(&mut self, by: Duration) -> Result<()> {
+        let hand = self.hand()?;
+        let now_s = hand.vitals()?.unix_ms / 1000;
+        Ok(hand.set_time(now_s + i64::try_from(by.as_secs()).context("a time that a clock can show")?, 0)?)
     }
 
     /// The device file of a virtio port.
@@ -487,6 +521,11 @@ impl Machine {
     /// Says that this story expects such a line on the console, which elsewhere is a kernel that stumbles.
     pub fn expects(&mut self, text: &'static str) {
         self.expected.push(text);
+    }
+
+    /// Notes an event of this machine.
+    pub(crate) fn note(&self, what: &str) -> Result<()> {
+        self.artifacts.event(&self.parts.name, what)
     }
 
     /// Something is wrong that the story itself did not see; it fails the run.

@@ -36,6 +36,8 @@ pub struct Condition {
     pub low: bool,
     /// The battery should be replaced.
     pub replace: bool,
+    /// The driver of Network UPS Tools hears nothing of it; its serial ports go on.
+    pub stale: bool,
     /// Charge of the battery, in percent.
     pub charge_percent: u8,
     /// Load, in percent.
@@ -45,9 +47,17 @@ pub struct Condition {
 }
 
 impl Default for Condition {
-    /// On line, charged, for half an hour.
+    /// On line, heard, charged, for half an hour.
     fn default() -> Self {
-        Self { on_line: true, low: false, replace: false, charge_percent: 100, load_percent: 12, runtime_s: 1800 }
+        Self {
+            on_line: true,
+            low: false,
+            replace: false,
+            stale: false,
+            charge_percent: 100,
+            load_percent: 12,
+            runtime_s: 1800,
+        }
     }
 }
 

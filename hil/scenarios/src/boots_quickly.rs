@@ -2,7 +2,6 @@
 //! How long a machine takes to an agent that answers, beside the time that the same machine takes to an empty first process;
 //! and how long a saved machine takes to answer. In the machine's own time, so other work on the host does not count.
 
-use adit_hil::agent::AGENT_PORT;
 use adit_hil::running::BOOT_DEADLINE;
 use adit_hil::{Lab, Parts};
 use anyhow::{Result, ensure};
@@ -18,9 +17,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     parts.inside = parts.inside.ours(&["aditd"]);
     let mut server = lab.machine(parts.clone())?;
     server.boot()?;
-    let config = format!("state = \"/run/adit\"\nconsole = \"{}\"\n", server.virtio_port(AGENT_PORT)?);
-    server.hand()?.write_file("/etc/aditd.toml", 0o644, config.as_bytes())?;
-    server.start_agent("/etc/aditd.toml")?;
+    server.run_agent("")?;
     let answering = server.clock()?.now();
     let saved = server.save()?;
     server.restore(&saved)?;

@@ -2,7 +2,6 @@
 //! A day in which nothing happens, on one machine with skipped idle time: the agent's memory stays where it was.
 
 use adit_guest::words::End;
-use adit_hil::agent::AGENT_PORT;
 use adit_hil::{Lab, Pace, Parts};
 use anyhow::{Context as _, Result, ensure};
 
@@ -18,9 +17,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     parts.inside = parts.inside.ours(&["aditd"]);
     let mut server = lab.machine(parts)?;
     server.boot()?;
-    let config = format!("state = \"/run/adit\"\nconsole = \"{}\"\n", server.virtio_port(AGENT_PORT)?);
-    server.hand()?.write_file("/etc/aditd.toml", 0o644, config.as_bytes())?;
-    let agent = server.start_agent("/etc/aditd.toml")?;
+    let agent = server.run_agent("")?;
     let mut used = Vec::new();
     for _ in 0..LOOKS {
         ensure!(

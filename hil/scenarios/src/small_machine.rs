@@ -2,7 +2,6 @@
 //! The smallest virtual machines. Debian's kernel keeps 68 MiB for itself, so with 64 MiB no program of ours ever runs: the
 //! kernel's own words must reach the console. With 112 MiB the agent answers and stays small.
 
-use adit_hil::agent::AGENT_PORT;
 use adit_hil::running::BOOT_DEADLINE;
 use adit_hil::{Lab, Parts};
 use anyhow::{Context as _, Result, ensure};
@@ -31,9 +30,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     parts.inside = parts.inside.ours(&["aditd"]);
     let mut machine = lab.machine(parts)?;
     machine.boot()?;
-    let config = format!("state = \"/run/adit\"\nconsole = \"{}\"\n", machine.virtio_port(AGENT_PORT)?);
-    machine.hand()?.write_file("/etc/aditd.toml", 0o644, config.as_bytes())?;
-    let agent = machine.start_agent("/etc/aditd.toml")?;
+    let agent = machine.run_agent("")?;
     let status = machine.read_text(&format!("/proc/{agent}/status"))?;
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
     let most: u64 = most.trim().trim_end_matches("kB").trim().parse()?;

@@ -35,7 +35,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
     ("adit-image", &[]),
     ("adit-guest", &[]),
-    ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-guest", "adit-image"]),
+    ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-health", "adit-guest", "adit-image"]),
     ("scenarios", &["adit-wire", "adit-guest", "adit-hil"]),
     ("adit-nostd", &["adit-wire", "adit-proto"]),
     ("adit-tidy", &["adit-wire"]),

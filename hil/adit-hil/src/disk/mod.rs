@@ -53,6 +53,20 @@ pub enum Kind {
     Usb,
 }
 
+impl Kind {
+    /// The kernel's modules that it needs beside those of every machine.
+    #[must_use]
+    pub const fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Virtio => &[],
+            Self::Nvme => &["nvme"],
+            Self::Ahci => &["ahci", "sd_mod"],
+            Self::Scsi => &["virtio_scsi", "sd_mod"],
+            Self::Usb => &["xhci_pci", "usb_storage", "sd_mod"],
+        }
+    }
+}
+
 /// One disk of a machine.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -177,6 +191,7 @@ impl Disk {
     /// log starts from. An overlay that was written before cannot be recorded: nothing holds what its log would start from.
     pub fn create(&self) -> Result<()> {
         self.check()?;
+        self.make_folder()?;
         let image = self.image();
         let fresh = !image.exists();
         if let Some(base) = &self.base {
@@ -194,6 +209,11 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// Makes the folder of its files.
+    pub(crate) fn make_folder(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).with_context(|| format!("make {}", self.folder.display()))
     }
 
     fn check(&self) -> Result<()> {

@@ -115,11 +115,17 @@ impl Session {
         ]
     }
 
+    /// A supply that the driver hears.
+    fn fresh(&self, name: &str) -> Result<(), &'static str> {
+        known(name)?;
+        if locked(&self.shared.state).condition.stale { Err("DATA-STALE") } else { Ok(()) }
+    }
+
     fn list(&self, words: &[&str]) -> Result<String, &'static str> {
         let (what, lines): (String, Vec<String>) = match words {
             ["UPS"] => ("UPS".to_owned(), vec![format!("UPS {NAME} \"supply of the harness\"")]),
             ["VAR", name] => {
-                known(name)?;
+                self.fresh(name)?;
                 let variable = |(key, value): (&str, String)| format!("VAR {NAME} {key} \"{value}\"");
                 (format!("VAR {NAME}"), self.variables().into_iter().map(variable).collect())
             }
@@ -136,7 +142,7 @@ impl Session {
     fn get(&self, words: &[&str]) -> Result<String, &'static str> {
         match words {
             ["VAR", name, key] => {
-                known(name)?;
+                self.fresh(name)?;
                 let found = self.variables().into_iter().find(|(known, _)| known == key);
                 found.map(|(key, value)| format!("VAR {NAME} {key} \"{value}\"")).ok_or("VAR-NOT-SUPPORTED")
             }
@@ -277,6 +283,11 @@ mod tests {
         ] {
             assert_eq!(ask(&mut session, line), format!("ERR {error}\n"), "{line}");
         }
+        ups.change(|c| c.stale = true);
+        for line in ["LIST VAR ups", "GET VAR ups ups.status"] {
+            assert_eq!(ask(&mut session, line), "ERR DATA-STALE\n", "{line}");
+        }
+        assert!(ask(&mut session, "LIST UPS").starts_with("BEGIN"));
     }
 
     #[test]

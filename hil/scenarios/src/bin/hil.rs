@@ -50,8 +50,8 @@ fn prepare() -> Result<()> {
     let started = Instant::now();
     let guest = Guest::prepare()?;
     println!("kernel {} and static programs: {:.1} s", guest.kernel_version()?, started.elapsed().as_secs_f64());
-    let first = guest.initramfs(&Spec::default().ours(&["aditd"]))?;
-    let programs = ["adit-guest", "aditd", "adit"].map(|name| guest.program(name));
+    let first = guest.initramfs(&Spec::default().ours(&["aditd", "adit-probe"]))?;
+    let programs = ["adit-guest", "aditd", "adit", "adit-probe"].map(|name| guest.program(name));
     for path in programs.iter().chain([&guest.vmlinux(), &first]) {
         println!("{:>8} KiB  {}", std::fs::metadata(path)?.len() / 1024, path.display());
     }
