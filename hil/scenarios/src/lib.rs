@@ -45,16 +45,24 @@ macro_rules! scenarios {
 mod bad_sector;
 mod boots_quickly;
 mod disk_full;
+mod ext4_errors;
 mod first_backup;
 mod idle_day;
 mod loss_and_small_mtu;
+mod member_fails;
+mod out_of_memory;
 mod partition;
+mod plain_machine;
 mod power_cut;
 mod raid_disk_pulled;
+mod read_errors;
 mod renumbered;
 mod rotten_bit;
+mod silent_corruption;
 mod small_machine;
 mod stalled_disk;
+mod ups_on_battery;
+mod values_equal_smartctl;
 mod watchdog_and_button;
 mod wrong_clock;
 
@@ -68,11 +76,19 @@ scenarios! {
     Fast disk_full = disk_full::play "the box's disk is full: told, and nothing acknowledged is lost"
     Fast bad_sector = bad_sector::play "a sector cannot be read: verification finds it, the box serves on"
     Fast rotten_bit = rotten_bit::play "the disk lies: verification finds it, the next backup heals it"
-    Fast raid_disk_pulled = raid_disk_pulled::play "one of two mirrored disks is pulled under a running backup"
+    Fast raid_disk_pulled = raid_disk_pulled::play "one of two mirrored disks is pulled under a running backup, and told"
     Fast stalled_disk = stalled_disk::play "the disk stops answering: the agent does not, the backup goes on"
     Fast wrong_clock = wrong_clock::play "the clock says 1970, then 2099: nothing depends on it"
     Fast watchdog_and_button = watchdog_and_button::play "the watchdog bites, somebody presses the power button"
     Fast power_cut = power_cut::few "states a forgetful disk can be left in by a power cut, five of them booted"
+    Fast plain_machine = plain_machine::play "a virtual machine with one disk: nothing unknown, a small report"
+    Fast values_equal_smartctl = values_equal_smartctl::play "three kinds of disks: what smartctl tells is what we tell"
+    Fast member_fails = member_fails::play "a mirrored disk fails and is replaced: told, and well again"
+    Fast read_errors = read_errors::play "a sector cannot be read: told for two days"
+    Fast silent_corruption = silent_corruption::play "a btrfs mirror repairs what one disk got wrong: told"
+    Fast ext4_errors = ext4_errors::play "a file system finds an error in itself: told until e2fsck has run"
+    Fast out_of_memory = out_of_memory::play "the kernel kills for want of memory: told for two days"
+    Fast ups_on_battery = ups_on_battery::play "mains fail, a battery ends, a supply falls silent: told, and back"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

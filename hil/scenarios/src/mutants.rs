@@ -55,6 +55,8 @@ mutants! {
     Change::Patch, record_hash breaks rotten_bit with "the rotten bit was not found";
     Change::Patch, healing breaks rotten_bit with "sending them again";
     Change::Setting(Setting::HalfMirror), mirror breaks raid_disk_pulled with "store is read-only";
+    Change::Patch, array_members breaks member_fails with "md.state of md0 did not turn critical";
+    Change::Patch, news_grow_old breaks read_errors with "disk.io of worn did not turn ok";
     Change::Patch, health_apart breaks stalled_disk with "the agent did not answer";
     Change::Patch, clock_free_tokens breaks wrong_clock with "the token was used before or has expired";
     Change::Patch, segment_flush breaks power_cut with "aditd verify" | "\"damaged\":true" | "instead of";
@@ -119,7 +121,7 @@ impl Nursery {
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
-    /// Builds `aditd` and `adit` from the tree as it is, with this mutant's patch; the folder they lie in.
+    /// Builds our programs from the tree as it is, with this mutant's patch; the folder they lie in.
     ///
     /// # Errors
     /// When the patch does not apply or what it leaves does not compile: then it proves nothing.
@@ -130,7 +132,16 @@ impl Nursery {
             apply(&tree, &mutant.patch(), &[])?;
         }
         let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--quiet", "--locked", "--target", TARGET, "--package=aditd", "--package=adit"]);
+        cargo.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--target",
+            TARGET,
+            "--package=aditd",
+            "--package=adit",
+            "--package=adit-probe",
+        ]);
         cargo.args(["--config", "profile.dev.strip=true", "--config", "profile.dev.debug=false"]);
         cargo.arg("--config").arg(format!("target.{TARGET}.rustflags=[\"-Ctarget-feature=+crt-static\"]"));
         let target = self.folder.join("target");

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One of two mirrored disks is pulled while a backup runs. The backup finishes, and nothing is missing.
+//! One of two mirrored disks is pulled while a backup runs. The backup finishes, and nothing is missing; the agent tells that
+//! the array is degraded, and that it is whole when the disk is back.
 
 use adit_hil::Lab;
 use adit_hil::disk::Kind;
+use adit_wire::health::codes::{Check, Reason, Verdict};
 use anyhow::{Result, ensure};
 
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
@@ -14,8 +16,14 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let run = web.start_backup()?;
     cellar.wait_written(2 << 20)?;
     cellar.pull("mirror1")?;
+    cellar.turns("md0", Check::ArrayState, Verdict::Critical, Reason::Degraded)?;
     run.finish()?.succeeded()?;
     let mirror = cellar.read_text("/proc/mdstat")?;
     ensure!(mirror.contains("[2/1]"), "the fault did not bite: {mirror}");
-    web.restore_equals()
+    web.restore_equals()?;
+    let (disk, qemu) = cellar.disk("mirror1")?;
+    disk.plug(qemu)?;
+    let member = cellar.device("ADIT-MIRROR1")?;
+    cellar.run_lines(&["/sbin/mdadm /dev/md0 --remove detached", &format!("/sbin/mdadm /dev/md0 --add {member}")])?;
+    cellar.well("md0", Check::ArrayState)
 }
