@@ -143,21 +143,6 @@ impl Answer {
         Ok([&length.to_le_bytes()[..], &body].concat())
     }
 
-    /// The same, so many seconds later.
-    #[must_use]
-    pub fn aged(mut self, seconds: u64) -> Self {
-        for device in &mut self.devices {
-            device.waiting_s = device.waiting_s.map(|waiting_s| waiting_s.saturating_add(seconds));
-            if let Some(said) = &mut device.said {
-                device.age_s = device.age_s.saturating_add(seconds);
-                if let Said::Disk(reading) = said {
-                    reading.age_s = device.age_s;
-                }
-            }
-        }
-        self
-    }
-
     /// How many bytes follow the length.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::readings::block::KernelView;
 use crate::readings::file_system::FileSystemReading;
 use crate::readings::pool::{BtrfsReading, ZfsState};
 use crate::runs::RunRecord;
-use crate::{readers, rules, runs};
+use crate::{devices, readers, rules, runs};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ impl Collector {
         host.findings.extend(gathered.host_findings(judge));
         let mut components = vec![host];
         let disks = readers::block::disks(&root, &mut self.activity);
-        components.extend(disks.iter().map(|disk| rules::block::disk(judge, disk)));
+        components.extend(devices::disks(judge, &disks, &gathered.devices));
         let arrays = readers::md::arrays(&root, &disks);
         components.extend(arrays.iter().map(|array| rules::array::array(judge, array)));
         let told = gathered.pools.as_ref().and_then(|asked| asked.as_ref().ok());
@@ -175,6 +175,7 @@ impl Collector {
         for dir in &self.surroundings.run_dirs {
             components.extend(jobs(dir, now_s));
         }
+        components.extend(devices::others(judge, &gathered.devices));
         components.extend(gathered.components(judge));
         if let Some(store) = &gathered.store {
             components.push(store_component(store, judge));

@@ -15,6 +15,7 @@ use crate::readings::updates::UpdatesReading;
 use crate::readings::ups::UpsReading;
 use crate::readings::zpool::ZpoolReading;
 use crate::rules;
+use adit_device::pipe::Answer;
 
 /// What came of asking; `None` where nothing is asked, or nothing came yet.
 pub type Asked<T> = Option<Result<T, Silence>>;
@@ -24,6 +25,8 @@ pub type Asked<T> = Option<Result<T, Silence>>;
 pub struct Gathered {
     /// A box's store.
     pub store: Option<StoreReading>,
+    /// Devices, by adit-probe.
+    pub devices: Asked<Answer>,
     /// UPSes, by the daemon that knows them.
     pub upses: Vec<(String, Asked<Vec<UpsReading>>)>,
     /// A Ceph cluster, by the name it is asked under.

@@ -8,6 +8,7 @@
 
 pub mod collect;
 mod date;
+mod devices;
 pub mod expect;
 pub mod gathered;
 pub mod judge;

@@ -20,7 +20,6 @@ mod links;
 pub mod open_store;
 pub mod pairing;
 pub mod peers;
-pub mod probe;
 pub mod report;
 mod serve;
 mod shared;

@@ -4,19 +4,28 @@
 
 use crate::config::health::{HealthConfig, UpsAt};
 use crate::event::{Event, Events};
+
+use super::probe;
 use adit_ask::ceph::{Ceph, Settings};
 use adit_ask::gluster::Gluster;
+use adit_ask::plugin::Plugin;
+use adit_ask::updates::Dnf;
+use adit_ask::zpool::Zpool;
 use adit_ask::{AskError, apcupsd, nut, systemd};
+use adit_device::pipe::Answer;
 use adit_health::readings::ceph::CephReading;
 use adit_health::readings::gluster::GlusterReading;
+use adit_health::readings::plugin::PluginReading;
 use adit_health::readings::silence::{Silence, Why};
 use adit_health::readings::units::UnitsReading;
+use adit_health::readings::updates::UpdatesReading;
 use adit_health::readings::ups::UpsReading;
+use adit_health::readings::zpool::ZpoolReading;
 use adit_health::{Asked, Gathered};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A UPS is asked this often: 30 s on battery and one poll of a monitor stay below two minutes.
 const UPS_EVERY: Duration = Duration::from_secs(15);
@@ -26,6 +35,16 @@ const CEPH_EVERY: Duration = Duration::from_secs(60);
 /// Each question locks the whole Gluster pool for a moment.
 const GLUSTER_EVERY: Duration = Duration::from_secs(600);
 const GLUSTER_WITHIN: Duration = Duration::from_secs(60);
+/// The helper has its own clocks for its devices; asking it costs a few milliseconds.
+const DEVICES_EVERY: Duration = Duration::from_secs(30);
+/// Package lists change a few times a day, and reading them takes a second of processor time.
+const UPDATES_EVERY: Duration = Duration::from_secs(6 * 3_600);
+const DNF_WITHIN: Duration = Duration::from_secs(120);
+/// What the kernel says of a pool is read with each report; this is for the details.
+const POOLS_EVERY: Duration = Duration::from_secs(600);
+const POOLS_WITHIN: Duration = Duration::from_secs(20);
+/// Where the kernel shows its ZFS pools.
+const ZFS: &str = "/proc/spl/kstat/zfs";
 const UNITS_EVERY: Duration = Duration::from_secs(60);
 const UNITS_WITHIN: Duration = Duration::from_secs(5);
 /// An answer that is older than so many of its periods is told as silence.
@@ -39,6 +58,10 @@ pub(super) struct Asking {
     ceph: Option<(String, Slot<CephReading>)>,
     gluster: Option<Slot<GlusterReading>>,
     units: Option<Slot<UnitsReading>>,
+    updates: Slot<Option<UpdatesReading>>,
+    pools: Option<Slot<Vec<ZpoolReading>>>,
+    plugins: Vec<(String, Slot<PluginReading>)>,
+    devices: Slot<Option<Answer>>,
 }
 
 impl Asking {
@@ -59,7 +82,30 @@ impl Asking {
         let bus = Path::new(systemd::BUS);
         let units =
             bus.exists().then(|| Slot::start(events, "units", UNITS_EVERY, move || systemd::ask(bus, UNITS_WITHIN)));
-        Self { upses: upses.collect(), ceph, gluster, units }
+        let pools = Path::new(ZFS).exists().then(|| {
+            let mut zpool = Zpool::new("zpool", POOLS_WITHIN);
+            Slot::start(events, "zpool", POOLS_EVERY, move || zpool.ask())
+        });
+        let plugins = config.plugins.iter().map(|plugin| {
+            let user = plugin.user.as_deref().map(user_ids);
+            let mut asked =
+                user.transpose().map(|user| Plugin::new(&plugin.name, &plugin.command, plugin.timeout, user));
+            let ask = move || match &mut asked {
+                Ok(plugin) => plugin.ask(),
+                Err(unknown) => Err(AskError::Refused { whom: "the list of users".to_owned(), words: unknown.clone() }),
+            };
+            (plugin.name.clone(), Slot::start(events, "plugin", plugin.every, ask))
+        });
+        Self {
+            plugins: plugins.collect(),
+            updates: Slot::start(events, "updates", UPDATES_EVERY, updates()),
+            devices: Slot::start(events, "devices", DEVICES_EVERY, devices(config.probe.clone())),
+            pools,
+            upses: upses.collect(),
+            ceph,
+            gluster,
+            units,
+        }
     }
 
     /// The newest of everything; the store is not asked here.
@@ -70,8 +116,39 @@ impl Asking {
             ceph: self.ceph.as_ref().map(|(name, slot)| (name.clone(), slot.newest())),
             gluster: self.gluster.as_ref().and_then(Slot::newest),
             units: self.units.as_ref().and_then(Slot::newest),
-            ..Gathered::default()
+            updates: self.updates.newest().and_then(Result::transpose),
+            pools: self.pools.as_ref().and_then(Slot::newest),
+            plugins: self.plugins.iter().map(|(name, slot)| (name.clone(), slot.newest())).collect(),
+            devices: self.devices.newest().and_then(Result::transpose),
+            store: None,
         }
+    }
+}
+
+/// Updates by whichever package manager is here.
+fn updates() -> impl FnMut() -> Result<Option<UpdatesReading>, AskError> + Send {
+    let mut dnf = Path::new("/usr/bin/dnf").exists().then(|| Dnf::new("/usr/bin/dnf", DNF_WITHIN));
+    move || match &mut dnf {
+        Some(dnf) => dnf.ask().map(Some),
+        None => adit_ask::updates::debian(Path::new("/"), SystemTime::now()),
+    }
+}
+
+/// What adit-probe says; `None` where it is not installed.
+fn devices(path: PathBuf) -> impl FnMut() -> Result<Option<Answer>, AskError> + Send {
+    move || match probe::ask(&path, probe::PROBE_WAIT) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(AskError::Refused { whom: "adit-probe".to_owned(), words: crate::report::chain(&error) }),
+    }
+}
+
+/// The ids of a user that a plugin runs as.
+fn user_ids(name: &str) -> Result<(u32, u32), String> {
+    match nix::unistd::User::from_name(name) {
+        Ok(Some(user)) => Ok((user.uid.as_raw(), user.gid.as_raw())),
+        Ok(None) => Err(format!("there is no user {name}")),
+        Err(error) => Err(format!("the user {name} cannot be looked up: {error}")),
     }
 }
 

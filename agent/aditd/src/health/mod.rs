@@ -5,6 +5,7 @@
 
 mod asking;
 mod looker;
+mod probe;
 
 use crate::clock;
 use crate::event::Event;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Asks adit-probe what the machine's devices say, and keeps the newest answer with its age while the helper is silent.
+//! Asks adit-probe what the machine's devices say.
 //!
 //! It blocks until its deadline, so it belongs on a thread of its own. What the helper says is taken as a claim: bounded,
 //! decoded, never trusted with a length.
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take. The helper itself answers within 2 s of what it waits for.
-pub const PROBE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(super) enum AskError {
     /// Nobody listens: the helper is not installed, or not started.
     #[error("ask adit-probe at {0}")]
     Connect(PathBuf, #[source] io::Error),
@@ -29,8 +29,7 @@ pub enum AskError {
 
 impl AskError {
     /// Nobody is there to be asked, as on a machine without the helper; anything else is a helper that fails.
-    #[must_use]
-    pub fn is_absent(&self) -> bool {
+    pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Connect(_, error) if error.kind() == ErrorKind::NotFound)
     }
 }
@@ -39,7 +38,7 @@ impl AskError {
 ///
 /// # Errors
 /// When nobody answers in time, or not in our words.
-pub fn ask(path: &Path, wait: Duration) -> Result<Answer, AskError> {
+pub(super) fn ask(path: &Path, wait: Duration) -> Result<Answer, AskError> {
     let end = Instant::now() + wait;
     let mut stream = UnixStream::connect(path).map_err(|error| AskError::Connect(path.to_owned(), error))?;
     stream.set_write_timeout(Some(wait)).map_err(AskError::Talk)?;
@@ -66,65 +65,6 @@ fn fill(stream: &mut UnixStream, mut buffer: &mut [u8], end: Instant) -> Result<
         }
     }
     Ok(())
-}
-
-/// The helper and the newest that it said.
-#[derive(Debug)]
-pub struct Probe {
-    path: PathBuf,
-    wait: Duration,
-    newest: Option<(Answer, Instant)>,
-    silent_since: Option<Instant>,
-    misses: u64,
-    trouble: Option<AskError>,
-}
-
-impl Probe {
-    /// The helper at `path`; it was not asked yet.
-    #[must_use]
-    pub const fn new(path: PathBuf, wait: Duration) -> Self {
-        Self { path, wait, newest: None, silent_since: None, misses: 0, trouble: None }
-    }
-
-    /// Asks again; an answer replaces the one before, anything else leaves it and is counted.
-    pub fn ask(&mut self) {
-        match ask(&self.path, self.wait) {
-            Ok(answer) => {
-                self.newest = Some((answer, Instant::now()));
-                (self.silent_since, self.trouble) = (None, None);
-            }
-            Err(error) => {
-                self.misses = self.misses.saturating_add(1);
-                self.silent_since.get_or_insert_with(Instant::now);
-                self.trouble = Some(error);
-            }
-        }
-    }
-
-    /// The newest answer, its ages counted up to now; `None` when there never was one.
-    #[must_use]
-    pub fn newest(&self) -> Option<Answer> {
-        let (answer, at) = self.newest.as_ref()?;
-        Some(answer.clone().aged(at.elapsed().as_secs()))
-    }
-
-    /// For how long it has not answered; `None` while it does, or before it was asked.
-    #[must_use]
-    pub fn silent(&self) -> Option<Duration> {
-        self.silent_since.map(|since| since.elapsed())
-    }
-
-    /// How often it did not answer, since the agent's start.
-    #[must_use]
-    pub const fn misses(&self) -> u64 {
-        self.misses
-    }
-
-    /// Why it did not answer when it was last asked.
-    #[must_use]
-    pub const fn trouble(&self) -> Option<&AskError> {
-        self.trouble.as_ref()
-    }
 }
 
 #[cfg(test)]
@@ -167,22 +107,16 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_answer_outlives_the_helper() {
+    fn whole_answers_are_taken_and_others_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("probe.sock");
-        let mut probe = Probe::new(path.clone(), LONG);
-        probe.ask();
-        assert!(probe.trouble().is_some_and(AskError::is_absent) && probe.newest().is_none());
+        assert!(ask(&path, LONG).unwrap_err().is_absent());
         let frame = answer().encode().unwrap();
         let thread = helper(&path, vec![frame.clone(), frame[..7].to_vec(), vec![0xff; 4]]);
-        probe.ask();
-        assert_eq!((probe.newest().unwrap().devices[0].age_s, probe.silent()), (3, None));
-        probe.ask();
-        assert!(matches!(probe.trouble(), Some(AskError::Talk(error)) if error.kind() == ErrorKind::UnexpectedEof));
-        probe.ask();
-        assert!(matches!(probe.trouble(), Some(AskError::Pipe(PipeError::TooLong(_)))));
-        assert!(probe.newest().is_some() && probe.silent().is_some() && !probe.trouble().unwrap().is_absent());
-        assert_eq!(probe.misses(), 3);
+        assert_eq!(ask(&path, LONG).unwrap(), answer());
+        let cut = ask(&path, LONG).unwrap_err();
+        assert!(matches!(&cut, AskError::Talk(error) if error.kind() == ErrorKind::UnexpectedEof) && !cut.is_absent());
+        assert!(matches!(ask(&path, LONG), Err(AskError::Pipe(PipeError::TooLong(_)))));
         thread.join().unwrap();
     }
 
@@ -196,11 +130,5 @@ mod tests {
         assert!(matches!(&error, AskError::Talk(error) if error.kind() == ErrorKind::TimedOut), "{error:?}");
         assert!(began.elapsed() < LONG);
         thread.join().unwrap();
-    }
-
-    #[test]
-    fn ages_count_on() {
-        let aged = answer().aged(10);
-        assert_eq!((aged.devices[0].age_s, aged.devices[0].waiting_s), (13, Some(14)));
     }
 }
