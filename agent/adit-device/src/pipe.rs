@@ -30,8 +30,19 @@ pub struct Answer {
     pub lacks: Vec<String>,
     /// Devices that it found and left out, beyond [`DEVICES_MAX`].
     pub left_out: u16,
+    /// The kernel's clock; `None` where a filter forbids to ask. It is no device, but the agent's own filter is tighter.
+    pub clock: Option<Clock>,
     /// The devices, in the order of their names.
     pub devices: Vec<DeviceReport>,
+}
+
+/// The kernel's clock (adjtimex(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Whether a program keeps it.
+    pub is_synchronised: bool,
+    /// How far it still has to be moved, microseconds.
+    pub offset_us: i64,
 }
 
 /// One device.
@@ -186,6 +197,7 @@ mod tests {
             version: VERSION,
             lacks: vec!["CAP_SYS_ADMIN".to_owned()],
             left_out: 0,
+            clock: Some(Clock { is_synchronised: true, offset_us: -7 }),
             devices: vec![
                 report("mapper", Some(Said::Volumes(vec![volume]))),
                 report("sda", Some(Said::Disk(Box::new(disk)))),

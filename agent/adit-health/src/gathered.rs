@@ -33,8 +33,6 @@ pub struct Gathered {
     pub ceph: Option<(String, Asked<CephReading>)>,
     /// Gluster.
     pub gluster: Asked<GlusterReading>,
-    /// The clock, from whoever may ask the kernel for it.
-    pub clock: Option<ClockReading>,
     /// Services.
     pub units: Asked<UnitsReading>,
     /// Updates.
@@ -82,7 +80,10 @@ impl Gathered {
     /// What is told of the operating system, which is judged with the host.
     pub(crate) fn host_findings(&self, judge: &mut Judge<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
-        findings.extend(self.clock.map(|clock| rules::system::clock(judge, &clock)));
+        if let Some(Ok(Answer { clock: Some(clock), .. })) = &self.devices {
+            let clock = ClockReading { is_synchronised: clock.is_synchronised, offset_ms: clock.offset_us / 1_000 };
+            findings.push(rules::system::clock(judge, &clock));
+        }
         // A machine whose services cannot be asked for has no systemd, or one that the agent may not ask: no fault.
         if let Some(Ok(units)) = &self.units {
             findings.push(rules::units::units(judge, rules::system::HOST, units, &[]));

@@ -6,7 +6,7 @@
 
 use crate::discover::{Device, Found, Kind};
 use crate::look::{Looked, Looker, Memory};
-use adit_device::pipe::{Answer, DeviceReport, Said, Trouble, VERSION};
+use adit_device::pipe::{Answer, Clock, DeviceReport, Said, Trouble, VERSION};
 use adit_device::standby::{KernelSight, Plan, Standby, StandbyPolicy};
 use adit_device::{Permit, PowerState};
 use std::collections::{BTreeMap, VecDeque};
@@ -113,7 +113,7 @@ impl<L: Looker> Rounds<L> {
             }
         }
         let devices = self.entries.values().map(|entry| entry.report(now_s)).collect();
-        Answer { version: VERSION, lacks, left_out: found.left_out, devices }
+        Answer { version: VERSION, lacks, left_out: found.left_out, clock: clock(), devices }
     }
 
     /// Takes over what was found: new devices enter, those that are gone leave with all that was known of them.
@@ -239,6 +239,11 @@ impl Entry {
 
 /// A disk that is due and gave nothing is asked again after this long, seconds.
 const RETRY_S: u64 = 60;
+
+fn clock() -> Option<Clock> {
+    let status = adit_sys::clock_status()?;
+    Some(Clock { is_synchronised: status.is_synchronised, offset_us: status.offset_us })
+}
 
 #[cfg(test)]
 mod tests {

@@ -53,6 +53,15 @@ pub enum Command {
     Peers(Peers),
     /// Read the whole store and check every hash; the agent must not be running
     Verify(Verify),
+    /// Stop missing a thing that was taken out for good, such as a replaced disk
+    Forget(Forget),
+}
+
+/// Retire a component.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// Its id, as `adit health --json` shows it
+    pub id: String,
 }
 
 /// Make a one-time token.

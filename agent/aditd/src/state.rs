@@ -5,6 +5,7 @@
 //! seed; a state directory that is copied is a cloned machine, which the peers notice.
 
 use crate::files::{self, FileError};
+use crate::health::Remembered;
 use crate::peers::{PeerDir, hex, unhex};
 use crate::tokens::TokenDir;
 use adit_link::Identity;
@@ -19,6 +20,9 @@ const IDENTITY_HEAD: &str = "adit identity v1";
 const ADDRESS: &str = "address";
 const HEARD: &str = "heard";
 const HEALTH_MEMORY: &str = "health-memory";
+const HEALTH_EXPECTED: &str = "health-expected";
+/// An order to the running agent, with the id in hexadecimal behind it.
+const FORGET_PREFIX: &str = "forget-";
 const PERIODS: &str = "periods";
 const VERIFIED: &str = "verified";
 const LISTENING: &str = "listening";
@@ -239,19 +243,47 @@ impl State {
         files::apply(&files::replacing(&self.dir, PERIODS, text.into_bytes()))
     }
 
-    /// What the rules of health remember; nothing when it was never stored or cannot be read.
+    /// What health remembers; nothing when it was never stored or cannot be read.
     #[must_use]
-    pub fn health_memory(&self) -> Vec<u8> {
-        let most = u64::try_from(adit_health::memory::BYTES_MAX).unwrap_or(u64::MAX);
-        files::read(&self.dir.join(HEALTH_MEMORY), most).unwrap_or_default()
+    pub(crate) fn health_remembered(&self) -> Remembered {
+        let read = |name: &str, most: usize| {
+            files::read(&self.dir.join(name), u64::try_from(most).unwrap_or(u64::MAX)).unwrap_or_default()
+        };
+        Remembered {
+            memory: read(HEALTH_MEMORY, adit_health::memory::BYTES_MAX),
+            expected: read(HEALTH_EXPECTED, adit_health::expect::BYTES_MAX),
+        }
     }
 
-    /// Stores what the rules of health remember.
+    /// Stores what health remembers.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn put_health_memory(&self, bytes: &[u8]) -> Result<(), FileError> {
-        files::apply(&files::replacing(&self.dir, HEALTH_MEMORY, bytes.to_vec()))
+    pub(crate) fn put_health_remembered(&self, remembered: &Remembered) -> Result<(), FileError> {
+        files::apply(&files::replacing(&self.dir, HEALTH_MEMORY, remembered.memory.clone()))?;
+        files::apply(&files::replacing(&self.dir, HEALTH_EXPECTED, remembered.expected.clone()))
+    }
+
+    /// Orders that a thing is not missed any more, from the agent's next look on.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn forget(&self, id: &str) -> Result<(), FileError> {
+        let name = format!("{FORGET_PREFIX}{}", hex(id.as_bytes()));
+        files::apply(&files::replacing(&self.dir, &name, Vec::new()))
+    }
+
+    /// The ids of things that are not to be missed any more; each is answered once.
+    pub(crate) fn take_forgotten(&self) -> Vec<String> {
+        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let id = String::from_utf8(unhex(name.strip_prefix(FORGET_PREFIX)?)?).ok()?;
+                std::fs::remove_file(entry.path()).ok()?;
+                Some(id)
+            })
+            .collect()
     }
 
     /// When the whole store was last read through, seconds since 1970.
@@ -334,6 +366,19 @@ mod tests {
         assert_eq!(mode(state.dir()), 0o700);
         assert_eq!(mode(&state.dir().join("peers")), 0o700);
         assert_eq!(mode(&state.dir().join("identity")), 0o600);
+    }
+
+    #[test]
+    fn health_is_remembered_and_orders_to_forget_are_taken_once() {
+        let (dir, state) = state();
+        assert_eq!(state.health_remembered(), Remembered::default());
+        let remembered = Remembered { memory: vec![1, 2], expected: vec![3] };
+        state.put_health_remembered(&remembered).expect("stored");
+        state.forget("naa.5000 c500/ü").expect("ordered");
+        let again = State::open(&dir.path().join("state")).expect("opened");
+        assert_eq!(again.health_remembered(), remembered);
+        assert_eq!(again.take_forgotten(), ["naa.5000 c500/ü"]);
+        assert!(state.take_forgotten().is_empty());
     }
 
     #[test]

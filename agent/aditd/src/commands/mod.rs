@@ -3,6 +3,7 @@
 //! person should read beside them to standard error.
 
 mod check;
+mod forget;
 mod id;
 mod pair;
 mod peers;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Token(args)) => token::run(&config()?, &args),
         Some(Command::Pair(args)) => pair::run(&config()?, &args),
         Some(Command::Id) => id::run(&config()?),
+        Some(Command::Forget(args)) => forget::run(&config()?, &args),
         Some(Command::Peers(command)) => peers::run(&config()?, &command),
         Some(Command::Verify(args)) => match &args.store {
             Some(store) => verify::run(store, &args),

@@ -13,6 +13,7 @@ use crate::shared::Shared;
 use adit_health::{Arrival, Component, Finding, Gathered, Report, SourceArrival, StoreReading, Surroundings};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
 use asking::Asking;
+pub(crate) use looker::Remembered;
 use looker::{Look, Looker, Seen};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         run_dirs: shared.config.backups.clone(),
         certificates: shared.config.health.certificates.clone(),
     };
-    let remembered = shared.state.as_ref().map(crate::state::State::health_memory).unwrap_or_default();
+    let remembered = shared.state.as_ref().map(crate::state::State::health_remembered).unwrap_or_default();
     let looker = match Looker::start(surroundings, shared.config.health.limits.clone(), &remembered) {
         Ok(looker) => looker,
         Err(error) => {
@@ -56,8 +57,8 @@ struct Rounds {
     shared: Arc<Shared>,
     looker: Looker,
     asking: Asking,
-    /// The memory of the rules as it was stored last.
-    stored: Vec<u8>,
+    /// What was stored last.
+    stored: Remembered,
     stored_at: Instant,
 }
 
@@ -66,7 +67,9 @@ impl Rounds {
         let shared = Arc::clone(&self.shared);
         let shows = shared.health_wanted();
         let gathered = Gathered { store: store_reading(&shared).await, ..self.asking.newest() };
-        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered });
+        let forget = shared.state.as_ref().map(crate::state::State::take_forgotten).unwrap_or_default();
+        let urgent = !forget.is_empty();
+        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered, forget });
         let began = Instant::now();
         let seen = loop {
             match tokio::time::timeout(LOOK_WITHIN, &mut seen).await {
@@ -76,9 +79,9 @@ impl Rounds {
             }
         };
         match seen {
-            Ok(Seen { report, memory }) => {
+            Ok(Seen { report, remembered }) => {
                 self.publish(&report);
-                self.remember(memory);
+                self.remember(remembered, urgent);
             }
             Err(_gone) => shared.events.record(&Event::Trouble { what: "the health thread broke off".to_owned() }),
         }
@@ -98,13 +101,14 @@ impl Rounds {
         self.shared.health_shown.send_replace(u64::MAX);
     }
 
-    /// Losing what the rules remember costs days of growth, not a verdict of the moment: so it is stored now and then.
-    fn remember(&mut self, memory: Vec<u8>) {
-        let due = self.stored.is_empty() || self.stored_at.elapsed() >= REMEMBER_EVERY;
-        let Some(state) = self.shared.state.as_ref().filter(|_| due && memory != self.stored) else { return };
+    /// Losing what is remembered costs days of growth, not a verdict of the moment: so it is stored now and then. What a
+    /// person retired stays retired whatever comes.
+    fn remember(&mut self, remembered: Remembered, urgent: bool) {
+        let due = urgent || self.stored.memory.is_empty() || self.stored_at.elapsed() >= REMEMBER_EVERY;
+        let Some(state) = self.shared.state.as_ref().filter(|_| due && remembered != self.stored) else { return };
         self.stored_at = Instant::now();
-        match state.put_health_memory(&memory) {
-            Ok(()) => self.stored = memory,
+        match state.put_health_remembered(&remembered) {
+            Ok(()) => self.stored = remembered,
             Err(error) => self.shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
         }
     }
