@@ -35,9 +35,14 @@ fn a_wrong_configuration() {
 #[test]
 fn help_is_what_the_golden_file_says() {
     let mut help = String::new();
-    for args in
-        [&["--help"][..], &["token", "--help"], &["pair", "--help"], &["peers", "--help"], &["verify", "--help"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["token", "--help"],
+        &["pair", "--help"],
+        &["peers", "--help"],
+        &["verify", "--help"],
+        &["forget", "--help"],
+    ] {
         let run = aditd(args);
         assert_eq!(run.code, 0, "{}", run.stderr);
         help += &["$ aditd ", &args.join(" "), "\n", &run.stdout, "\n"].concat();
