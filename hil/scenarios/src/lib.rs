@@ -43,6 +43,7 @@ macro_rules! scenarios {
 }
 
 mod bad_sector;
+mod bmc_fan_and_heat;
 mod boots_quickly;
 mod disk_full;
 mod ext4_errors;
@@ -50,6 +51,7 @@ mod first_backup;
 mod idle_day;
 mod loss_and_small_mtu;
 mod member_fails;
+mod nvme_warning;
 mod out_of_memory;
 mod partition;
 mod plain_machine;
@@ -83,11 +85,13 @@ scenarios! {
     Fast power_cut = power_cut::few "states a forgetful disk can be left in by a power cut, five of them booted"
     Fast plain_machine = plain_machine::play "a virtual machine with one disk: nothing unknown, a small report"
     Fast values_equal_smartctl = values_equal_smartctl::play "three kinds of disks: what smartctl tells is what we tell"
+    Fast nvme_warning = nvme_warning::play "NVMe disks warn in five ways: each is told, and taken back"
     Fast member_fails = member_fails::play "a mirrored disk fails and is replaced: told, and well again"
     Fast read_errors = read_errors::play "a sector cannot be read: told for two days"
     Fast silent_corruption = silent_corruption::play "a btrfs mirror repairs what one disk got wrong: told"
     Fast ext4_errors = ext4_errors::play "a file system finds an error in itself: told until e2fsck has run"
     Fast out_of_memory = out_of_memory::play "the kernel kills for want of memory: told for two days"
+    Fast bmc_fan_and_heat = bmc_fan_and_heat::play "a fan stops, a processor is hot, a supply fails: the BMC tells, we tell"
     Fast ups_on_battery = ups_on_battery::play "mains fail, a battery ends, a supply falls silent: told, and back"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
