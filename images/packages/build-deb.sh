@@ -30,7 +30,7 @@ put 755 "$BINARIES/aditd" usr/bin/aditd
 put 755 "$BINARIES/adit-probe" usr/bin/adit-probe
 # The plugin for Icinga and Nagios is adit under a second name.
 mkdir -p "$stage/usr/lib/nagios/plugins" && ln -s ../../../bin/adit "$stage/usr/lib/nagios/plugins/check_adit"
-for unit in aditd.service adit-probe.socket adit-probe.service adit-backup.service adit-backup.timer; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
+for unit in aditd.service adit-probe.socket adit-probe.service adit-backup.service adit-backup.timer adit-poweroff.path adit-poweroff.service; do put 644 $here/systemd/$unit usr/lib/systemd/system/$unit; done
 put 644 $here/systemd/adit.sysusers usr/lib/sysusers.d/adit.conf
 put 644 $here/systemd/adit.tmpfiles usr/lib/tmpfiles.d/adit.conf
 put 644 $here/etc/aditd.toml etc/adit/aditd.toml

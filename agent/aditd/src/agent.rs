@@ -30,6 +30,8 @@ const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 const HEARD_EVERY: Duration = Duration::from_secs(600);
 /// How long conversations may go on after the stop was asked for.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// The file beside the health socket by which a service with the right to do so powers the machine off.
+const POWER_OFF: &str = "poweroff";
 /// Links at the recovery door at once.
 const RECOVERIES_MAX: usize = 4;
 
@@ -153,7 +155,8 @@ impl Agent {
         Arc::clone(&self.shared.events)
     }
 
-    /// Serves until the stop is asked for, then ends conversations, closes the store cleanly and returns.
+    /// Serves until the stop is asked for, or the power ends and the configuration says to go then; ends conversations,
+    /// closes the store cleanly and returns.
     pub async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let background = [
@@ -186,6 +189,13 @@ impl Agent {
             }
         }
         self.stop(background).await;
+        if shared.does_power_end() {
+            let order = shared.config.health.socket.with_file_name(POWER_OFF);
+            if let Err(error) = std::fs::write(&order, b"") {
+                let what = format!("order the power off by {}: {error}", order.display());
+                shared.events.record(&Event::Trouble { what });
+            }
+        }
     }
 
     async fn stop(self, background: [tokio::task::JoinHandle<()>; 3]) {

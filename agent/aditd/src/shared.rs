@@ -18,7 +18,7 @@ use adit_proto::backup::CreditPool;
 use adit_wire::ids::{PublicKey, SourceId, StoreId};
 use adit_wire::refusal::Code;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// The agent stops because the power ends.
+    power_ends: AtomicBool,
     pub(crate) reporter: Mutex<Reporter>,
     /// Health is collected anew when something happened that it should show.
     pub(crate) health_due: Notify,
@@ -105,6 +107,7 @@ impl Shared {
             events,
             stop,
             tasks: TaskTracker::new(),
+            power_ends: AtomicBool::new(false),
             reporter: Mutex::new(Reporter::new(u64::from_le_bytes(number))),
             health_due: Notify::new(),
             health_wanted: AtomicU64::new(1),
@@ -240,6 +243,17 @@ impl Shared {
     pub(crate) fn health_changed(&self) {
         self.health_wanted.fetch_add(1, Ordering::Relaxed);
         self.health_due.notify_one();
+    }
+
+    /// The power ends: stops the agent.
+    pub(crate) fn power_ends(&self) {
+        self.power_ends.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    /// Whether the agent stops because the power ends.
+    pub(crate) fn does_power_end(&self) -> bool {
+        self.power_ends.load(Ordering::Relaxed)
     }
 
     /// What the newest report should show.

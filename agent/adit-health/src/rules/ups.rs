@@ -176,3 +176,16 @@ fn signed(value: u64) -> i64 {
 fn unsigned(value: Option<i64>) -> u64 {
     value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
 }
+
+/// Whether a machine that hangs on these UPSes must shut down now: every one of them says that its battery ends or orders a
+/// shutdown. One that is not heard says nothing, so it keeps the machine up: a cable that was pulled is no power cut.
+#[must_use]
+pub fn must_shut_down<'u>(upses: impl IntoIterator<Item = &'u UpsReading>) -> bool {
+    let mut count = 0_usize;
+    let ends = |ups: &UpsReading| {
+        let low = ups.is(UpsState::OnBattery) && ups.is(UpsState::LowBattery);
+        ups.comm == UpsComm::Heard && (low || ups.is(UpsState::ForcedShutdown))
+    };
+    let all = upses.into_iter().inspect(|_| count += 1).all(ends);
+    all && count > 0
+}

@@ -64,6 +64,7 @@ fn serve(
         tokio::select! {
             _ = terminate.recv() => events.record(&Event::Stopping { why: "SIGTERM" }),
             _ = interrupt.recv() => events.record(&Event::Stopping { why: "SIGINT" }),
+            () = stop.cancelled() => {}
         }
         notify(&[NotifyState::Stopping]);
         stop.cancel();

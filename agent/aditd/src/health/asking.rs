@@ -2,8 +2,9 @@
 //! Asks whoever must be asked, each on a thread and a clock of its own, so that one that hangs keeps nobody waiting. Only the
 //! newest answer is kept; one that has grown old is told as silence.
 
-use crate::config::health::{HealthConfig, UpsAt};
-use crate::event::{Event, Events};
+use crate::config::health::UpsAt;
+use crate::event::Event;
+use crate::shared::Shared;
 
 use super::probe;
 use adit_ask::ceph::{Ceph, Settings};
@@ -19,7 +20,7 @@ use adit_health::readings::plugin::PluginReading;
 use adit_health::readings::silence::{Silence, Why};
 use adit_health::readings::units::UnitsReading;
 use adit_health::readings::updates::UpdatesReading;
-use adit_health::readings::ups::UpsReading;
+use adit_health::readings::ups::{UpsComm, UpsReading, UpsState};
 use adit_health::readings::zpool::ZpoolReading;
 use adit_health::{Asked, Gathered};
 use std::path::{Path, PathBuf};
@@ -66,25 +67,26 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Begins to ask all that the configuration names, and what this machine plainly has.
-    pub(super) fn start(config: &HealthConfig, events: &Arc<Events>) -> Self {
+    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+        let config = &shared.config.health;
         let upses = config.upses.iter().map(|at| {
             let (daemon, ask) = ask_ups(at.clone());
-            (daemon, Slot::start(events, "ups", UPS_EVERY, ask))
+            (daemon, Slot::telling(shared, "ups", UPS_EVERY, ask, |upses| state_of(upses)))
         });
         let ceph = config.ceph.clone().map(|name| {
             let mut ceph = Ceph::new(&Settings { name: name.clone(), ..Settings::default() });
-            (name, Slot::start(events, "ceph", CEPH_EVERY, move || ceph.ask()))
+            (name, Slot::start(shared, "ceph", CEPH_EVERY, move || ceph.ask()))
         });
         let gluster = config.gluster.then(|| {
             let mut gluster = Gluster::new("gluster", GLUSTER_WITHIN);
-            Slot::start(events, "gluster", GLUSTER_EVERY, move || gluster.ask())
+            Slot::start(shared, "gluster", GLUSTER_EVERY, move || gluster.ask())
         });
         let bus = Path::new(systemd::BUS);
         let units =
-            bus.exists().then(|| Slot::start(events, "units", UNITS_EVERY, move || systemd::ask(bus, UNITS_WITHIN)));
+            bus.exists().then(|| Slot::start(shared, "units", UNITS_EVERY, move || systemd::ask(bus, UNITS_WITHIN)));
         let pools = Path::new(ZFS).exists().then(|| {
             let mut zpool = Zpool::new("zpool", POOLS_WITHIN);
-            Slot::start(events, "zpool", POOLS_EVERY, move || zpool.ask())
+            Slot::start(shared, "zpool", POOLS_EVERY, move || zpool.ask())
         });
         let plugins = config.plugins.iter().map(|plugin| {
             let user = plugin.user.as_deref().map(user_ids);
@@ -94,12 +96,12 @@ impl Asking {
                 Ok(plugin) => plugin.ask(),
                 Err(unknown) => Err(AskError::Refused { whom: "the list of users".to_owned(), words: unknown.clone() }),
             };
-            (plugin.name.clone(), Slot::start(events, "plugin", plugin.every, ask))
+            (plugin.name.clone(), Slot::start(shared, "plugin", plugin.every, ask))
         });
         Self {
             plugins: plugins.collect(),
-            updates: Slot::start(events, "updates", UPDATES_EVERY, updates()),
-            devices: Slot::start(events, "devices", DEVICES_EVERY, devices(config.probe.clone())),
+            updates: Slot::start(shared, "updates", UPDATES_EVERY, updates()),
+            devices: Slot::start(shared, "devices", DEVICES_EVERY, devices(config.probe.clone())),
             pools,
             upses: upses.collect(),
             ceph,
@@ -152,6 +154,11 @@ fn user_ids(name: &str) -> Result<(u32, u32), String> {
     }
 }
 
+/// What of UPSes is news.
+fn state_of(upses: &[UpsReading]) -> Vec<(UpsComm, Vec<UpsState>)> {
+    upses.iter().map(|ups| (ups.comm, ups.status.clone())).collect()
+}
+
 type AskUpses = Box<dyn FnMut() -> Result<Vec<UpsReading>, AskError> + Send>;
 
 /// Who answers for a UPS, as a person writes it, and how it is asked.
@@ -162,15 +169,7 @@ fn ask_ups(at: UpsAt) -> (String, AskUpses) {
         }
         UpsAt::Nut { name, server } => {
             let daemon = format!("{name}@{server}");
-            let ask = move || {
-                let mut upses = nut::ask(server, UPS_WITHIN)?;
-                upses.retain(|ups| ups.name == name);
-                if upses.is_empty() {
-                    let words = format!("it knows no UPS of the name {name}");
-                    return Err(AskError::Refused { whom: server.to_string(), words });
-                }
-                Ok(upses)
-            };
+            let ask = move || nut::ask_one(server, &name, UPS_WITHIN).map(|ups| vec![ups]);
             (daemon, Box::new(ask))
         }
     }
@@ -192,23 +191,39 @@ struct Slot<T> {
 
 impl<T: Clone + Send + 'static> Slot<T> {
     fn start(
-        events: &Arc<Events>,
+        shared: &Arc<Shared>,
+        name: &str,
+        every: Duration,
+        ask: impl FnMut() -> Result<T, AskError> + Send + 'static,
+    ) -> Self {
+        Self::telling(shared, name, every, ask, |_| ())
+    }
+
+    /// A report is due at once when the first answer comes, when silence begins or ends, and when what `state` takes from
+    /// two answers differs.
+    fn telling<S: PartialEq + Send + 'static>(
+        shared: &Arc<Shared>,
         name: &str,
         every: Duration,
         mut ask: impl FnMut() -> Result<T, AskError> + Send + 'static,
+        state: impl Fn(&T) -> S + Send + 'static,
     ) -> Self {
         let newest = Arc::new(Mutex::new(Newest { answer: None, at: Instant::now() }));
         let (stop, stopped) = mpsc::channel();
-        let (put, events) = (Arc::clone(&newest), Arc::clone(events));
+        let (put, shared) = (Arc::clone(&newest), Arc::downgrade(shared));
         let thread = std::thread::Builder::new().name(format!("ask-{name}")).stack_size(STACK_BYTES);
         let spawned = thread.spawn(move || {
             let mut told = String::new();
+            let mut before: Option<Option<S>> = None;
             loop {
-                let answer = ask().map_err(|error| {
+                let asked = ask();
+                // The agent is gone.
+                let Some(shared) = shared.upgrade() else { return };
+                let answer = asked.map_err(|error| {
                     let why = crate::report::chain(&error);
                     // One that stays silent is told once, not every minute.
                     if why != told {
-                        events.record(&Event::Trouble { what: why.clone() });
+                        shared.events.record(&Event::Trouble { what: why.clone() });
                         told = why;
                     }
                     error.silence()
@@ -216,8 +231,14 @@ impl<T: Clone + Send + 'static> Slot<T> {
                 if answer.is_ok() {
                     told.clear();
                 }
+                let now = Some(answer.as_ref().ok().map(&state));
                 let answer = Newest { answer: Some(answer), at: Instant::now() };
                 *put.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+                if now != before {
+                    before = now;
+                    shared.health_due.notify_one();
+                }
+                drop(shared);
                 if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }

@@ -10,7 +10,7 @@ mod probe;
 use crate::clock;
 use crate::event::Event;
 use crate::shared::Shared;
-use adit_health::{Arrival, Component, Finding, Gathered, Report, SourceArrival, StoreReading, Surroundings};
+use adit_health::{Arrival, Component, Finding, Gathered, Report, SourceArrival, StoreReading, Surroundings, rules};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
 use asking::Asking;
 pub(crate) use looker::Remembered;
@@ -25,6 +25,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const AFTER: Duration = Duration::from_millis(100);
 /// A look that takes longer is stuck: the report before stands, and says so.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// How long the machine goes on after a report says that its power ends: a monitor that holds a link asks meanwhile.
+const TELL: Duration = Duration::from_secs(5);
 /// How often what the rules remember is stored, when it changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 
@@ -42,7 +44,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             return shared.events.record(&Event::Trouble { what: format!("start the health thread: {error}") });
         }
     };
-    let asking = Asking::start(&shared.config.health, &shared.events);
+    let asking = Asking::start(&shared);
     let mut rounds = Rounds { shared, looker, asking, stored: remembered, stored_at: Instant::now() };
     loop {
         rounds.round().await;
@@ -67,6 +69,7 @@ impl Rounds {
         let shared = Arc::clone(&self.shared);
         let shows = shared.health_wanted();
         let gathered = Gathered { store: store_reading(&shared).await, ..self.asking.newest() };
+        let power_ends = shared.config.health.shutdown && power_ends(&gathered);
         let forget = shared.state.as_ref().map(crate::state::State::take_forgotten).unwrap_or_default();
         let urgent = !forget.is_empty();
         let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered, forget });
@@ -86,6 +89,12 @@ impl Rounds {
             Err(_gone) => shared.events.record(&Event::Trouble { what: "the health thread broke off".to_owned() }),
         }
         shared.health_shown.send_replace(shows);
+        if power_ends {
+            // The report above says why; monitors get a moment to hear it before the links end.
+            tokio::time::sleep(TELL).await;
+            shared.events.record(&Event::Stopping { why: "every UPS says that its battery ends" });
+            shared.power_ends();
+        }
     }
 
     fn publish(&self, report: &Report) {
@@ -112,6 +121,13 @@ impl Rounds {
             Err(error) => self.shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
         }
     }
+}
+
+/// Whether every UPS was asked and says that its battery ends.
+fn power_ends(gathered: &Gathered) -> bool {
+    let told: Vec<_> =
+        gathered.upses.iter().map(|(_, asked)| asked.as_ref().and_then(|asked| asked.as_ref().ok())).collect();
+    told.iter().all(Option::is_some) && rules::ups::must_shut_down(told.into_iter().flatten().flatten())
 }
 
 /// The report before, with a word that nothing newer is to be had.

@@ -117,6 +117,14 @@ impl Lab {
         child.wait().expect("ended")
     }
 
+    /// Waits until the program ends by itself; answers how.
+    pub(crate) async fn wait(&mut self) -> std::process::ExitStatus {
+        let Running::Program(mut child) = std::mem::replace(&mut self.running, Running::No) else {
+            panic!("no program runs")
+        };
+        tokio::task::spawn_blocking(move || child.wait()).await.expect("waited").expect("ended")
+    }
+
     pub(crate) fn config_path(&self) -> PathBuf {
         self.dir.path().join("aditd.toml")
     }

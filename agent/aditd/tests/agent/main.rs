@@ -9,6 +9,7 @@ mod lab;
 mod monitor;
 mod pairing;
 mod peers;
+mod power;
 mod program;
 mod recover;
 mod roles;
