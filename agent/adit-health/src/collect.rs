@@ -12,6 +12,7 @@ use crate::readings::array::ArrayReading;
 use crate::readings::block::KernelView;
 use crate::readings::file_system::FileSystemReading;
 use crate::readings::pool::{BtrfsReading, ZfsState};
+use crate::rules::backup;
 use crate::runs::RunRecord;
 use crate::{devices, readers, rules, runs};
 use adit_wire::health::codes::{Check, ComponentKind, EPOCH_MINUTES, Quantity, Reason, Verdict};
@@ -359,7 +360,7 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
         kind: ComponentKind::Job,
         id: name.to_owned(),
         label: name.to_owned(),
-        findings: vec![rules::backup::run(records, now_s), rules::backup::size(records)],
+        findings: vec![backup::run(records, now_s), backup::size(records)],
         readings: vec![
             (Quantity::LastMinutes, ended.and_then(|record| record.ended_s).map(minutes)),
             (Quantity::PeriodMinutes, ended.map(|record| signed(record.period_s / 60))),
@@ -370,7 +371,7 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
                 Quantity::DurationSeconds,
                 ended.and_then(|record| Some(signed(record.ended_s? - record.started_s.min(record.ended_s?)))),
             ),
-            (Quantity::SnapshotHead, ended.and_then(|record| rules::backup::head_number(record.snapshot.as_deref()?))),
+            (Quantity::SnapshotHead, ended.and_then(|record| backup::head_number(record.snapshot.as_deref()?))),
         ],
     }
 }
@@ -378,21 +379,17 @@ fn job(name: &str, records: &[RunRecord], now_s: u64) -> Component {
 fn store_component(store: &StoreReading, judge: &mut Judge<'_>) -> Component {
     let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let state = store.read_only.as_ref().map_or_else(
-        || Finding::ok(Check::StoreState),
-        |why| Finding::new(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly).with_detail(why.clone()),
-    );
-    let damage = if store.damaged > 0 {
-        Finding::new(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged).with_detail(damage_detail(store))
-    } else {
-        Finding::ok(Check::StoreDamage)
-    };
-    let space = rules::file_system::space(judge, "store", mib(store.size_bytes), mib(store.free_bytes));
+    let space = rules::file_system::space(judge, backup::STORE, mib(store.size_bytes), mib(store.free_bytes));
     Component {
         kind: ComponentKind::Store,
-        id: "store".to_owned(),
+        id: backup::STORE.to_owned(),
         label: store.path.clone(),
-        findings: vec![state, damage, rules::backup::verified(store.verified_s, store.created_s, judge.now_s()), space],
+        findings: vec![
+            backup::takes_data(store.read_only.as_deref()),
+            backup::damage(store.damaged, store.first_damaged.as_deref()),
+            backup::verified(judge, store.verified_s, store.created_s),
+            space,
+        ],
         readings: vec![
             (Quantity::StoredMib, Some(mib(store.stored_bytes))),
             (Quantity::FreeMib, Some(mib(store.free_bytes))),
@@ -401,15 +398,6 @@ fn store_component(store: &StoreReading, judge: &mut Judge<'_>) -> Component {
             (Quantity::Damaged, Some(signed(store.damaged))),
             (Quantity::LastMinutes, store.verified_s.map(minutes)),
         ],
-    }
-}
-
-/// How many, and the beginning of the first one's id: enough to find it in the whole list of `adit verify`.
-fn damage_detail(store: &StoreReading) -> String {
-    const ID_CHARS: usize = 16;
-    match store.first_damaged.as_deref().and_then(|id| id.get(..ID_CHARS)) {
-        Some(id) => format!("{} records, first {id}…", store.damaged),
-        None => format!("{} records", store.damaged),
     }
 }
 
@@ -422,11 +410,11 @@ fn source_component(source: &SourceArrival, judge: &mut Judge<'_>) -> Component 
         id: source.id.clone(),
         label: source.name.clone(),
         findings: vec![
-            rules::backup::arrived(received_s, source.period_s, judge.now_s()),
-            rules::backup::session(judge, &source.id, source.session_open),
+            backup::arrived(received_s, source.period_s, judge.now_s()),
+            backup::session(judge, &source.id, source.session_open),
             newest.map_or_else(
                 || Finding::ok(Check::SizeTrend),
-                |newest| rules::backup::rewritten(newest.new_bytes, newest.bytes_before),
+                |newest| backup::rewritten(newest.new_bytes, newest.bytes_before),
             ),
         ],
         readings: vec![
@@ -434,7 +422,7 @@ fn source_component(source: &SourceArrival, judge: &mut Judge<'_>) -> Component 
             (Quantity::Snapshots, Some(newest.map_or(0, |newest| signed(newest.seq)))),
             (Quantity::PeriodMinutes, Some(signed(source.period_s / 60))),
             (Quantity::AddedKib, newest.map(|newest| signed(newest.new_bytes >> 10))),
-            (Quantity::SnapshotHead, newest.and_then(|newest| rules::backup::head_number(&newest.head))),
+            (Quantity::SnapshotHead, newest.and_then(|newest| backup::head_number(&newest.head))),
         ],
     }
 }

@@ -87,12 +87,7 @@ pub(crate) fn others(judge: &mut Judge<'_>, told: &Asked<Answer>) -> Vec<Compone
             Some(Said::Disk(_)) | None => {}
         }
     }
-    components.push(agent(if answer.lacks.is_empty() {
-        Finding::ok(Check::AgentSelf)
-    } else {
-        Finding::new(Check::AgentSelf, Verdict::Unknown, Reason::NeedsDeviceAccess)
-            .with_detail(format!("adit-probe lacks {}", answer.lacks.join(", ")))
-    }));
+    components.push(agent(rules::system::probe(Ok(&answer.lacks))));
     components
 }
 

@@ -227,6 +227,26 @@ mod tests {
         }
     }
 
+    /// docs/health.md tells every rule as it is.
+    #[test]
+    fn the_documented_limits_are_these() {
+        let document = include_str!("../../../docs/health.md");
+        for rule in Rule::ALL {
+            let (steps, unit) = rule.scale();
+            let limit = rule.default_limit();
+            #[expect(clippy::cast_precision_loss, reason = "limits are small")]
+            let number =
+                |at: Option<i64>| at.map_or_else(|| "–".to_owned(), |at| (at as f64 / steps as f64).to_string());
+            let side = match rule.side() {
+                Side::Above => "at or above",
+                Side::Below => "at or below",
+            };
+            let (warning, critical) = (number(limit.warning), number(limit.critical));
+            let row = format!("| `{}` | {unit} | {side} | {warning} | {critical} | {} |", rule.name(), limit.for_s);
+            assert!(document.contains(&row), "docs/health.md lacks the row\n{row}");
+        }
+    }
+
     #[test]
     fn people_use_whole_units() {
         assert_eq!(Rule::DiskTemperature.scale(), (10, "°C"));

@@ -26,6 +26,12 @@ pub fn value(quantity: Quantity, value: i64) -> String {
         ("of its unit", steps) => ("", steps),
         known => known,
     };
+    let (value, unit, steps) = match (unit, u64::try_from(value)) {
+        ("min", Ok(minutes)) => return duration(minutes.saturating_mul(60)),
+        ("MiB", Ok(1_048_576..)) => (value.saturating_mul(10) >> 20, "TiB", 10),
+        ("MiB", Ok(10_240..)) => (value.saturating_mul(10) >> 10, "GiB", 10),
+        _ => (value, unit, steps),
+    };
     let number = decimal(value, steps);
     if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
@@ -74,6 +80,10 @@ mod tests {
             (Quantity::MemoryPressure, 725, "7.25 %"),
             (Quantity::LoadHundredths, 42, "0.42"),
             (Quantity::SizeMib, 7, "7 MiB"),
+            (Quantity::SizeMib, 262_144, "256.0 GiB"),
+            (Quantity::SizeMib, 3_815_447, "3.6 TiB"),
+            (Quantity::WrittenGib, 1_234, "1234 GiB"),
+            (Quantity::UptimeMinutes, 1_500, "1 d 1 h"),
             (Quantity::PendingSectors, 3, "3"),
             (Quantity::VoltageMillivolts, 12_040, "12040 mV"),
             (Quantity::PowerTenthWatts, 1_234, "123.4 W"),

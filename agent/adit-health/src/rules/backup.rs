@@ -2,12 +2,13 @@
 //! Backups, on both sides: runs as their own host sees them, arrivals as the box sees them, and the store.
 
 use crate::judge::Judge;
+use crate::limits::Rule;
 use crate::model::Finding;
 use crate::runs::{EXIT_PARTIAL, RunRecord};
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
-/// A store that was not read through for this long, seconds.
-const VERIFY_OLD_S: u64 = 30 * 86_400;
+/// The id of the component that stands for a box's store.
+pub const STORE: &str = "store";
 /// Grace on top of a job's period: an hour, or half a period when that is more.
 const GRACE_MIN_S: u64 = 3_600;
 
@@ -170,16 +171,34 @@ pub fn session(judge: &mut Judge<'_>, source: &str, open: bool) -> Finding {
 
 /// When the whole store was last read and checked.
 #[must_use]
-pub fn verified(last_s: Option<u64>, created_s: u64, now_s: u64) -> Finding {
-    match last_s {
-        Some(at) if now_s.saturating_sub(at) > VERIFY_OLD_S => {
-            Finding::new(Check::StoreVerify, Verdict::Warning, Reason::VerifyOld)
-        }
-        None if now_s.saturating_sub(created_s) > VERIFY_OLD_S => {
-            Finding::new(Check::StoreVerify, Verdict::Warning, Reason::NeverVerified)
-        }
-        Some(_) | None => Finding::ok(Check::StoreVerify),
+pub fn verified(judge: &mut Judge<'_>, last_s: Option<u64>, created_s: u64) -> Finding {
+    let days = judge.now_s().saturating_sub(last_s.unwrap_or(created_s)) / 86_400;
+    let verdict = judge.level(STORE, Rule::VerifyAge, i64::try_from(days).unwrap_or(i64::MAX));
+    let reason = if last_s.is_some() { Reason::VerifyOld } else { Reason::NeverVerified };
+    Finding::judged(Check::StoreVerify, verdict, reason).because(|| format!("{days} days"))
+}
+
+/// Whether the store takes data; `None` where nothing forbids it.
+#[must_use]
+pub fn takes_data(read_only: Option<&str>) -> Finding {
+    read_only.map_or_else(
+        || Finding::ok(Check::StoreState),
+        |why| Finding::new(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly).with_detail(why),
+    )
+}
+
+/// Damaged records, and the beginning of the first one's id: enough to find it in the whole list of `adit verify`.
+#[must_use]
+pub fn damage(records: u64, first: Option<&str>) -> Finding {
+    const ID_CHARS: usize = 16;
+    if records == 0 {
+        return Finding::ok(Check::StoreDamage);
     }
+    let detail = match first.and_then(|id| id.get(..ID_CHARS)) {
+        Some(id) => format!("{records} records, first {id}…"),
+        None => format!("{records} records"),
+    };
+    Finding::new(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged).with_detail(detail)
 }
 
 #[cfg(test)]

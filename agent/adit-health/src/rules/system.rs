@@ -4,6 +4,7 @@
 use crate::judge::Judge;
 use crate::limits::Rule;
 use crate::model::Finding;
+use crate::readings::silence::Silence;
 use crate::readings::system::{BootReading, ClockReading, RebootReading};
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
@@ -126,5 +127,18 @@ pub fn taint(bits: Option<i64>) -> Finding {
         Some(_) => Finding::ok(Check::Kernel),
         None => Finding::new(Check::Kernel, Verdict::Unknown, Reason::NotReadable)
             .with_detail("needs /proc/sys/kernel/tainted"),
+    }
+}
+
+/// The agent's device helper: silent, or without a capability that it would need for what it found.
+#[must_use]
+pub fn probe(told: Result<&[String], &Silence>) -> Finding {
+    match told {
+        Ok([]) => Finding::ok(Check::AgentSelf),
+        Ok(lacks) => Finding::new(Check::AgentSelf, Verdict::Unknown, Reason::NeedsDeviceAccess)
+            .with_detail(format!("adit-probe lacks {}", lacks.join(", "))),
+        Err(silence) => {
+            Finding::new(Check::AgentSelf, Verdict::Warning, Reason::ProbeSilent).with_detail(silence.words.clone())
+        }
     }
 }

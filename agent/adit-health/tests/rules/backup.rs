@@ -227,19 +227,42 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the store was read through this week",
         source: TABLE,
-        judge: |_| vec![backup::verified(Some(JOIN_NOW_S - 5 * 86_400), 0, JOIN_NOW_S)],
+        judge: |bench| {
+            let then_s = bench.now_s() - 5 * 86_400;
+            vec![backup::verified(&mut bench.judge(), Some(then_s), 0)]
+        },
         expect: &[],
     },
     Case {
         name: "not for six weeks",
         source: TABLE,
-        judge: |_| vec![backup::verified(Some(JOIN_NOW_S - 42 * 86_400), 0, JOIN_NOW_S)],
+        judge: |bench| {
+            let then_s = bench.now_s() - 42 * 86_400;
+            vec![backup::verified(&mut bench.judge(), Some(then_s), 0)]
+        },
         expect: &[(Check::StoreVerify, Verdict::Warning, Reason::VerifyOld)],
     },
     Case {
         name: "never, and the store is two months old",
         source: TABLE,
-        judge: |_| vec![backup::verified(None, JOIN_NOW_S - 60 * 86_400, JOIN_NOW_S)],
+        judge: |bench| {
+            let made_s = bench.now_s() - 60 * 86_400;
+            vec![backup::verified(&mut bench.judge(), None, made_s)]
+        },
         expect: &[(Check::StoreVerify, Verdict::Warning, Reason::NeverVerified)],
     },
+    Case {
+        name: "the disk turned read-only under the store",
+        source: TABLE,
+        judge: |_| vec![backup::takes_data(Some("its disk is read-only"))],
+        expect: &[(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly)],
+    },
+    Case { name: "a store that takes data", source: TABLE, judge: |_| vec![backup::takes_data(None)], expect: &[] },
+    Case {
+        name: "a verification found a damaged record",
+        source: TABLE,
+        judge: |_| vec![backup::damage(1, Some("0123456789abcdef0123"))],
+        expect: &[(Check::StoreDamage, Verdict::Critical, Reason::RecordsDamaged)],
+    },
+    Case { name: "all records are well", source: TABLE, judge: |_| vec![backup::damage(0, None)], expect: &[] },
 ];

@@ -3,10 +3,12 @@
 
 use super::{Bench, Case};
 use adit_health::Finding;
+use adit_health::readings::silence::{Silence, Why};
 use adit_health::readings::system::{BootReading, ClockReading, RebootReading};
 use adit_health::rules::system;
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
+const HELPER: &str = "docs/health.md: the device helper";
 const PSI: &str = "Linux, Documentation/accounting/psi.rst";
 const TAINT: &str = "Linux, Documentation/admin-guide/tainted-kernels.rst";
 const LOADAVG: &str = "proc_loadavg(5)";
@@ -260,5 +262,21 @@ pub(crate) const CASES: &[Case] = &[
             reboot(bench, &RebootReading::default(), 0)
         },
         expect: &[],
+    },
+    Case { name: "the device helper answers", source: HELPER, judge: |_| vec![system::probe(Ok(&[]))], expect: &[] },
+    Case {
+        name: "the device helper hung up",
+        source: HELPER,
+        judge: |_| {
+            let words = "hear adit-probe: unexpected end of file".to_owned();
+            vec![system::probe(Err(&Silence { why: Why::NotAnswering, words }))]
+        },
+        expect: &[(Check::AgentSelf, Verdict::Warning, Reason::ProbeSilent)],
+    },
+    Case {
+        name: "the device helper may not open NVMe devices",
+        source: "capabilities(7), CAP_SYS_ADMIN",
+        judge: |_| vec![system::probe(Ok(&["CAP_SYS_ADMIN".to_owned()]))],
+        expect: &[(Check::AgentSelf, Verdict::Unknown, Reason::NeedsDeviceAccess)],
     },
 ];

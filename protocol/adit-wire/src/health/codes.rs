@@ -261,8 +261,6 @@ numbered! {
         LogicalDrive = 91, "hpsa.ld";
         /// A physical drive behind a controller.
         PhysicalDrive = 92, "hpsa.pd";
-        /// The controller's write cache and its battery.
-        ControllerCache = 93, "hpsa.cache";
         /// What Ceph says of itself.
         CephHealth = 100, "ceph.health";
         /// The OSDs.
@@ -475,10 +473,6 @@ numbered! {
         UpsSilent = 90, "is not heard";
         /// The UPS passes mains through.
         Bypassed = 91, "runs in bypass";
-        /// The write cache is off.
-        CacheOff = 92, "has its write cache switched off";
-        /// The write cache is off for good.
-        CacheFailed = 93, "lost its write cache for good";
         /// A logical drive is being transformed or initialised.
         Transforming = 94, "is being transformed";
         /// Ceph warns.
