@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic deb deny hil hil-guest hil-mutants clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic bench-health soak-health deb deny hil hil-guest hil-mutants clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ bench-peers: ## fetch restic and borg for bench, into target/peers
 
 bench-rustic: ## build rustic for bench, into target/peers (takes long)
 	@$(PARTS) rustic
+
+bench-health: ## adit's health beside node_exporter and smartctl: bytes, processor time, memory (fetched into target/peers-health)
+	@$(PARTS) bench-health
+
+soak-health: ## what health costs an agent over MINUTES=10: memory after 10,000 polls and more, processor time at one a minute
+	@$(PARTS) soak-health
 
 deny: ## licences, banned crates and sources of all dependencies (installs cargo-deny into target/tools: takes long)
 	@$(PARTS) deny

@@ -99,8 +99,24 @@ part_bench() {
     cargo build --release --package aditd --package adit --package adit-bench
     target/release/adit-bench ${DIR:+"$DIR"}
 }
+# Debian's node_exporter and smartctl, unpacked below target/ and never installed; one that cannot be had is skipped.
+part_bench-health() {
+    local dir=$PWD/target/peers-health
+    mkdir -p "$dir"
+    if [ ! -x "$dir/root/usr/sbin/smartctl" ]; then
+        (cd "$dir" && apt-get download -q prometheus-node-exporter smartmontools && for deb in *.deb; do dpkg -x "$deb" root; done) \
+            || echo "the peers cannot be fetched"
+    fi
+    cargo build --release --package aditd --package adit-bench
+    target/release/adit-bench --health
+}
 part_peers() { bash tests/adit-bench/peers.sh restic borg; }
 part_rustic() { bash tests/adit-bench/peers.sh rustic; }
+# What health costs over some time: MINUTES=10.
+part_soak-health() {
+    cargo build --quiet --package aditd --bin aditd
+    cargo nextest run --package adit-contract --profile soak --no-capture
+}
 part_deb() { bash images/packages/build-deb.sh; }
 # What harness machines boot: Debian's kernel and static programs, into target/hil.
 part_hil-guest() { cargo hil prepare; }

@@ -2,11 +2,12 @@
 //! adit beside restic, rustic and borg: the same data, the same machine, one run. Four rows: the first backup, one with
 //! nothing changed, one after a small change, a restore. Four figures each: wall time, processor time with every process
 //! that took part, peak memory, bytes stored. It compares and never judges; a program that is missing is skipped with a
-//! word. adit sends over [::1] to a box with its own process; the others write to the local disk.
+//! word. With --health it compares what health costs instead. adit sends over [::1] to a box with its own process; the others write to the local disk.
 #![expect(clippy::print_stdout, reason = "the table is the product of this program")]
 
 mod adit;
 mod data;
+mod health;
 mod measure;
 mod peers;
 mod table;
@@ -51,7 +52,11 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == measure::HELPER) {
         return measure::helper(&arguments[1..]);
     }
-    match bench(arguments.first().map(PathBuf::from)) {
+    let compared = match arguments.first() {
+        Some(first) if first == health::HEALTH => target().and_then(|target| health::compare(&target)),
+        first => bench(first.map(PathBuf::from)),
+    };
+    match compared {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("the comparison stopped: {error:#}");
@@ -60,10 +65,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(told: Option<PathBuf>) -> Result<()> {
+/// The build's directory.
+fn target() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("find this program")?;
-    let release = exe.parent().context("this program lies in target/release")?;
-    let target = release.parent().context("this program lies in target/release")?;
+    exe.ancestors().nth(2).map(Path::to_path_buf).context("this program lies in target/release")
+}
+
+fn bench(told: Option<PathBuf>) -> Result<()> {
+    let target = target()?;
     let place = target.join("bench");
     let source = told.unwrap_or_else(|| PathBuf::from("/usr/share"));
     let rounds = std::env::var("ROUNDS").ok().map_or(Ok(ROUNDS_DEFAULT), |text| text.parse()).context("read ROUNDS")?;
@@ -74,7 +83,7 @@ fn bench(told: Option<PathBuf>) -> Result<()> {
 
     let mut programs = peers::all(&target.join("peers/bin"), &place);
     let peers = programs.len();
-    programs.insert(0, Box::new(adit::Adit::new(release)));
+    programs.insert(0, Box::new(adit::Adit::new(&target.join("release"))));
     ensure!(
         peers > 0,
         "no peer is there: `make bench-peers` fetches restic and borg, `make bench-rustic` builds rustic"

@@ -440,7 +440,37 @@ impl Drop for Process {
 /// Largest resident memory of a process so far, bytes (VmHWM).
 #[must_use]
 pub fn peak_memory(process: u32) -> Option<u64> {
+    status_bytes(process, "VmHWM:")
+}
+
+/// Resident memory of a process now, bytes (VmRSS).
+#[must_use]
+pub fn resident_memory(process: u32) -> Option<u64> {
+    status_bytes(process, "VmRSS:")
+}
+
+/// Processor time of a process so far, of all its threads that live, as the scheduler counted it.
+#[must_use]
+pub fn processor_time(process: u32) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    Some(tasks.flatten().filter_map(|task| task_time(&task.path())).sum())
+}
+
+/// Processor time so far of the thread of this name.
+#[must_use]
+pub fn thread_time(process: u32, name: &str) -> Option<Duration> {
+    let mut tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
+    let is_it = |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    task_time(&tasks.find(|task| is_it(&task.path()))?.path())
+}
+
+fn task_time(task: &Path) -> Option<Duration> {
+    let stat = fs::read_to_string(task.join("schedstat")).ok()?;
+    stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+fn status_bytes(process: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
