@@ -39,6 +39,14 @@ pub fn ask(bus: &Path, deadline: Duration) -> Result<UnitsReading, AskError> {
     Ok(UnitsReading { failed, names })
 }
 
+/// What one message of the bus tells, whichever of the two questions of [`ask`] it answers; `None` for any other.
+#[must_use]
+pub fn told(message: &[u8]) -> Option<UnitsReading> {
+    let message = Message::parse(message)?;
+    let number = count(&message).map(|failed| UnitsReading { failed, names: Vec::new() });
+    number.or_else(|| units(&message).map(|names| UnitsReading { failed: 0, names }))
+}
+
 /// The number in a variant.
 fn count(answer: &Message) -> Option<u32> {
     let mut body = answer.body();

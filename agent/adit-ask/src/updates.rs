@@ -47,7 +47,7 @@ pub fn debian(root: &Path, now: SystemTime) -> Result<Option<UpdatesReading>, As
     if !status.exists() {
         return Ok(None);
     }
-    let mut packages = installed(&status).map_err(failed)?;
+    let mut packages = open(&status).and_then(installed).map_err(failed)?;
     let entries = match fs::read_dir(root.join(LISTS)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(UpdatesReading::default())),
@@ -63,7 +63,7 @@ pub fn debian(root: &Path, now: SystemTime) -> Result<Option<UpdatesReading>, As
         packed |= name.contains("_Packages.");
         if name.ends_with("_Packages") {
             plain = true;
-            offered(&entry.path(), is_security(&name), &mut packages).map_err(failed)?;
+            open(&entry.path()).and_then(|list| offered(list, is_security(&name), &mut packages)).map_err(failed)?;
         }
     }
     if packed && !plain {
@@ -86,8 +86,18 @@ fn is_security(list: &str) -> bool {
     list.contains("-security")
 }
 
+/// How many packages of dpkg's status have a newer version in one list of apt's.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn waiting(status: impl BufRead, list: impl BufRead) -> io::Result<usize> {
+    let mut packages = installed(status)?;
+    offered(list, false, &mut packages)?;
+    Ok(packages.values().filter(|package| package.newer.is_some()).count())
+}
+
 /// Installed packages by "name:architecture".
-fn installed(status: &Path) -> io::Result<HashMap<String, Installed>> {
+fn installed(status: impl BufRead) -> io::Result<HashMap<String, Installed>> {
     let mut packages = HashMap::new();
     stanzas(status, |fields| {
         // "hold" instead of "install" keeps a package back on purpose.
@@ -98,7 +108,7 @@ fn installed(status: &Path) -> io::Result<HashMap<String, Installed>> {
     Ok(packages)
 }
 
-fn offered(list: &Path, is_security: bool, packages: &mut HashMap<String, Installed>) -> io::Result<()> {
+fn offered(list: impl BufRead, is_security: bool, packages: &mut HashMap<String, Installed>) -> io::Result<()> {
     stanzas(list, |fields| {
         let Some(package) = packages.get_mut(&fields.key()) else { return };
         if compare(&fields.version, &package.version) != Ordering::Greater {
@@ -126,9 +136,12 @@ impl Fields {
     }
 }
 
+fn open(path: &Path) -> io::Result<impl BufRead> {
+    Ok(BufReader::with_capacity(64 << 10, File::open(path)?))
+}
+
 /// Walks the paragraphs of a file, one line in memory at a time.
-fn stanzas(path: &Path, mut each: impl FnMut(&Fields)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(64 << 10, File::open(path)?);
+fn stanzas(mut reader: impl BufRead, mut each: impl FnMut(&Fields)) -> io::Result<()> {
     let (mut fields, mut line) = (Fields::default(), Vec::new());
     loop {
         let is_end = !next_line(&mut reader, &mut line)?;
@@ -289,7 +302,7 @@ mod tests {
         let text =
             format!("Package: a\nX: {}\nStatus: install ok installed\nVersion: 1\n", "y".repeat(3 * LINE_BYTES_MAX));
         let root = root(&[(STATUS, &text)]);
-        let packages = installed(&root.path().join(STATUS)).unwrap();
+        let packages = installed(open(&root.path().join(STATUS)).unwrap()).unwrap();
         assert_eq!(packages.len(), 1);
         let (mut reader, mut line) = (text.as_bytes(), Vec::new());
         let mut longest = 0;

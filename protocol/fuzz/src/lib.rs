@@ -3,6 +3,8 @@
 //! Where a decoder accepts, its encoder must give back something that decodes to the same. The functions stand apart
 //! from the fuzzer, so that `make test` runs them too, on seeded inputs and with a stable compiler.
 
+pub mod machine;
+
 use adit_proto::backup::{BoxAction, BoxSession, CreditPool, Greeted, Resume, SourceEvent, SourceSession, SourceStart};
 use adit_proto::pairing::PairInput;
 use adit_proto::token::Token;
@@ -16,7 +18,7 @@ use adit_wire::{admin, backup, health, link, pair, read, recover, refusal};
 /// Takes any bytes; must neither panic nor hang.
 pub type Decoder = fn(&[u8]);
 
-/// Every decoder by name.
+/// Every decoder that a peer reaches, by name; those of health are in [`machine`].
 pub const DECODERS: [(&str, Decoder); 9] = [
     ("frame_prefix", frame_prefix),
     ("message", message),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Every decoder that a peer can reach, on seeded bytes: noise, every truncation of good inputs, flipped bits, spliced
+//! Every decoder that a peer can reach, and those of what devices and programs say, on seeded bytes: noise, every truncation of good inputs, flipped bits, spliced
 //! halves. The same functions are fuzz targets (`make fuzz`); here they run briefly, with every build.
 
 #[expect(unreachable_pub, reason = "the fuzz targets use the same file as a library")]
 #[path = "../../../protocol/fuzz/src/lib.rs"]
 mod decoders;
 
-use decoders::{DECODERS, seeds};
+use decoders::{Decoder, machine};
 
 /// Inputs of noise for each decoder.
 const NOISE_INPUTS: usize = 40_000;
@@ -54,25 +54,38 @@ impl Random {
     }
 }
 
-#[test]
-fn every_decoder_survives_noise_truncation_and_mutation() {
-    let mut inputs = 0u64;
-    for (name, decode) in DECODERS {
+/// How many inputs each of these decoders survived.
+fn survived(decoders: &[(&str, Decoder)], seeds: &[Vec<u8>], noise: usize, mutations: usize) -> usize {
+    let mut inputs = 0;
+    for (name, decode) in decoders {
         let mut random = Random(0xAD17 ^ name.len() as u64);
-        for _ in 0..NOISE_INPUTS {
+        for _ in 0..noise {
             decode(&random.noise());
             inputs += 1;
         }
-        for seed in seeds() {
+        for seed in seeds {
             for length in 0..=seed.len() {
                 decode(&seed[..length]);
                 inputs += 1;
             }
-            for _ in 0..MUTATIONS {
-                decode(&random.mutated(&seed));
+            for _ in 0..mutations {
+                decode(&random.mutated(seed));
                 inputs += 1;
             }
         }
     }
+    inputs
+}
+
+#[test]
+fn every_decoder_survives_noise_truncation_and_mutation() {
+    let inputs = survived(&decoders::DECODERS, &decoders::seeds(), NOISE_INPUTS, MUTATIONS);
+    assert!(inputs > 500_000, "only {inputs} inputs were tried");
+}
+
+/// Fewer of each than above: these look at whole devices and whole documents, and no peer chooses their bytes.
+#[test]
+fn what_machines_and_programs_say_is_survived() {
+    let inputs = survived(&machine::DECODERS, &machine::seeds(), NOISE_INPUTS / 2, MUTATIONS / 4);
     assert!(inputs > 500_000, "only {inputs} inputs were tried");
 }

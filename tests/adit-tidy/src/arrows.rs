@@ -40,7 +40,19 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("adit-nostd", &["adit-wire", "adit-proto"]),
     ("adit-tidy", &["adit-wire"]),
     ("adit-bench", &["adit-device", "adit-health", "adit-link", "adit-wire"]),
-    ("adit-contract", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-archive", "adit-health"]),
+    (
+        "adit-contract",
+        &[
+            "adit-device",
+            "adit-ask",
+            "adit-wire",
+            "adit-proto",
+            "adit-link",
+            "adit-store",
+            "adit-archive",
+            "adit-health",
+        ],
+    ),
     ("adit-services", &["adit-image"]),
     ("adit-sim", &["adit-wire", "adit-proto", "adit-store", "adit-archive", "adit-health"]),
 ];

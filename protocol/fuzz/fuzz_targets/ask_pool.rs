@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Fuzz target: `ask_pool` of this room's library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| adit_fuzz::machine::ask_pool(data));
