@@ -33,7 +33,7 @@ pub fn disk(judge: &mut Judge<'_>, view: &KernelView) -> Component {
 #[must_use]
 pub fn kernel(judge: &mut Judge<'_>, view: &KernelView) -> Judged {
     let mut findings = vec![paths(view)];
-    let mut readings = vec![(Quantity::SizeMib, Some(view.size_mib))];
+    let mut readings = vec![(Quantity::SizeGib, Some(view.size_mib >> 10))];
     if let Some(errors) = view.errors {
         let lately = judge.counter(&view.id, Quantity::Errors, errors).two_days;
         let verdict = if lately > 0 { Verdict::Warning } else { Verdict::Ok };

@@ -637,7 +637,7 @@ fn numbers_are_told_once_and_only_when_the_disk_tells_them() {
     let value =
         |quantity| component.readings.iter().filter(move |(q, _)| *q == quantity).map(|(_, v)| *v).collect::<Vec<_>>();
     assert_eq!(value(Quantity::WrittenGib), [Some(9 << 10)]);
-    assert_eq!(value(Quantity::SizeMib).len(), 1);
+    assert_eq!(value(Quantity::SizeGib).len(), 1);
     assert_eq!(value(Quantity::ReallocatedSectors), []);
     assert!(component.readings.iter().all(|(_, value)| value.is_some()));
 }

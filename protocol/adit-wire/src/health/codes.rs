@@ -743,6 +743,8 @@ numbered! {
         SnapshotHead = 121, "newest snapshot, number";
         /// What the newest run added to a store, KiB.
         AddedKib = 122, "added, KiB";
+        /// Size of a disk, GiB.
+        SizeGib = 123, "size, GiB";
     }
 }
 
