@@ -5,7 +5,7 @@
 use crate::running::Machine;
 use adit_health::{Component, Finding, Report};
 use adit_link::serial::Polled;
-use adit_wire::health::codes::{Check, Reason, Verdict};
+use adit_wire::health::codes::{Check, Quantity, Reason, Verdict};
 use anyhow::{Context as _, Result, bail};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl Machine {
     /// # Errors
     /// When it does not turn within [`TURNS_WITHIN`]; how everything is instead.
     pub fn turns(&mut self, of: &str, check: Check, verdict: Verdict, reason: Reason) -> Result<()> {
-        self.wait_for(of, check, verdict.word(), |found| found.verdict == verdict && found.reason == reason)
+        let is = |found: &Finding| found.check == check && found.verdict == verdict && found.reason == reason;
+        self.wait_for(of, check.text(), verdict.word(), |component| component.findings.iter().any(is))
     }
 
     /// Waits until a check of a component is well.
@@ -54,21 +55,31 @@ impl Machine {
     /// # Errors
     /// As [`Self::turns`].
     pub fn well(&mut self, of: &str, check: Check) -> Result<()> {
-        self.wait_for(of, check, Verdict::Ok.word(), |found| found.verdict == Verdict::Ok)
+        let is = |found: &Finding| found.check == check && found.verdict == Verdict::Ok;
+        self.wait_for(of, check.text(), Verdict::Ok.word(), |component| component.findings.iter().any(is))
     }
 
-    fn wait_for(&mut self, of: &str, check: Check, wanted: &str, is: impl Fn(&Finding) -> bool) -> Result<()> {
+    /// Waits until a reading of a component has this value.
+    ///
+    /// # Errors
+    /// As [`Self::turns`].
+    pub fn reads(&mut self, of: &str, quantity: Quantity, value: i64) -> Result<()> {
+        let is = (quantity, Some(value));
+        self.wait_for(of, quantity.text(), &value.to_string(), |component| component.readings.contains(&is))
+    }
+
+    fn wait_for(&mut self, of: &str, what: &str, wanted: &str, is: impl Fn(&Component) -> bool) -> Result<()> {
         let clock = self.clock()?;
         let from = clock.now();
         loop {
             let report = self.health()?;
             let mut named = report.components.iter().filter(|found| found.label.contains(of) || found.id.contains(of));
-            if named.any(|component| component.findings.iter().any(|found| found.check == check && is(found))) {
+            if named.any(&is) {
                 let seconds = clock.now().saturating_sub(from).as_secs_f64();
-                return self.note(&format!("{} of {of} is {wanted} after {seconds:.1} s", check.text()));
+                return self.note(&format!("{what} of {of} is {wanted} after {seconds:.1} s"));
             }
             if clock.now() > from + TURNS_WITHIN {
-                bail!("{} of {of} did not turn {wanted} in {TURNS_WITHIN:?}:\n{}", check.text(), table(&report));
+                bail!("{what} of {of} did not turn {wanted} in {TURNS_WITHIN:?}:\n{}", table(&report));
             }
             std::thread::sleep(ASK_AGAIN_AFTER);
         }

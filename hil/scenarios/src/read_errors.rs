@@ -4,8 +4,8 @@
 use adit_hil::Lab;
 use adit_hil::disk::Kind;
 use adit_hil::disk::fault::{Access, Errno, Failure};
-use adit_wire::health::codes::{Check, Reason, Verdict};
-use anyhow::{Result, ensure};
+use adit_wire::health::codes::{Check, Quantity, Reason, Verdict};
+use anyhow::{Context as _, Result, ensure};
 use std::time::Duration;
 
 const DAYS: Duration = Duration::from_secs(3 * 86_400);
@@ -25,6 +25,10 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let (disk, qemu) = server.disk("worn")?;
     disk.heal(qemu)?;
     server.run_lines(&[&read])?;
+    // All of them are told before days pass: one that is seen later is an error of that day.
+    let counted = server.run_lines(&["/bin/busybox cat /sys/block/sda/device/ioerr_cnt"])?.stdout;
+    let counted = counted.trim().strip_prefix("0x").context("a count in hexadecimal")?;
+    server.reads("worn", Quantity::Errors, i64::from_str_radix(counted, 16)?)?;
     server.clock_forward(DAYS)?;
     server.well("worn", Check::DiskErrors)
 }
