@@ -6,8 +6,9 @@
 use crate::child::{Job, Output, Program};
 use crate::error::AskError;
 use crate::http;
-use crate::words::{rounded, shortened};
+use crate::words::shortened;
 use adit_health::readings::ceph::{CephCheck, CephReading, CephStatus};
+use adit_health::show::rounded;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::net::SocketAddrV6;

@@ -2,6 +2,8 @@
 //! Foreign text made safe to keep and to show: bounded, without control characters. Numbers out of text, with their scale.
 //! It never guesses: what is not a number is none.
 
+use adit_health::show::rounded;
+
 /// At most `max` bytes of a text, cut between characters, with control characters replaced by spaces.
 #[must_use]
 pub(crate) fn shortened(text: &str, max: usize) -> String {
@@ -22,14 +24,6 @@ pub(crate) fn scaled(text: &str, scale: i32) -> Option<i64> {
     let number = text.split_whitespace().next()?.trim_end_matches('%');
     let value: f64 = number.parse().ok()?;
     rounded(value * f64::from(scale))
-}
-
-/// A float as an integer; `None` outside what an integer holds, or for no number.
-#[must_use]
-pub(crate) fn rounded(value: f64) -> Option<i64> {
-    const LIMIT: f64 = 9.0e15; // below 2^53 every integer is exact
-    #[expect(clippy::cast_possible_truncation, reason = "the line before bounds it")]
-    (value.abs() < LIMIT).then(|| value.round() as i64)
 }
 
 #[cfg(test)]

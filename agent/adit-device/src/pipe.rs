@@ -154,6 +154,21 @@ impl Answer {
         Ok([&length.to_le_bytes()[..], &body].concat())
     }
 
+    /// The same, so many seconds later.
+    #[must_use]
+    pub fn aged(mut self, seconds: u64) -> Self {
+        for device in &mut self.devices {
+            device.waiting_s = device.waiting_s.map(|waiting_s| waiting_s.saturating_add(seconds));
+            if let Some(said) = &mut device.said {
+                device.age_s = device.age_s.saturating_add(seconds);
+                if let Said::Disk(reading) = said {
+                    reading.age_s = device.age_s;
+                }
+            }
+        }
+        self
+    }
+
     /// How many bytes follow the length.
     ///
     /// # Errors
@@ -225,6 +240,15 @@ mod tests {
         assert_eq!(Answer::decode(&many.encode().unwrap()[LENGTH_BYTES..]), Err(PipeError::Malformed));
         assert_eq!(Answer::decode(&[9, 0, 0, 0]), Err(PipeError::Version(9)));
         assert_eq!(Answer::decode(&[]), Err(PipeError::Malformed));
+    }
+
+    #[test]
+    fn ages_count_on() {
+        let aged = answer().aged(10);
+        let ages: Vec<_> = aged.devices.iter().map(|device| (device.age_s, device.waiting_s)).collect();
+        assert_eq!(ages, [(17, Some(100)), (17, Some(100)), (7, Some(100))], "nothing was said, so nothing ages");
+        let Some(Said::Disk(disk)) = &aged.devices[1].said else { panic!("a disk") };
+        assert_eq!(disk.age_s, 17);
     }
 
     proptest! {

@@ -55,6 +55,8 @@ pub struct StoreReading {
     pub created_s: u64,
     /// When it was last read through, seconds since 1970.
     pub verified_s: Option<u64>,
+    /// How old all this is, seconds: its thread may be at work, or hang with its disk.
+    pub age_s: u64,
     /// The sources.
     pub sources: Vec<SourceArrival>,
 }
@@ -176,13 +178,15 @@ impl Collector {
         for dir in &self.surroundings.run_dirs {
             components.extend(jobs(dir, now_s));
         }
-        components.extend(devices::others(judge, &gathered.devices));
+        let asked_from = components.len();
+        components.extend(devices::others(judge, &disks, &gathered.devices));
         components.extend(gathered.components(judge));
+        let asked = components.iter().skip(asked_from).map(|component| component.id.clone()).collect();
         if let Some(store) = &gathered.store {
             components.push(store_component(store, judge));
             components.extend(store.sources.iter().map(|source| source_component(source, judge)));
         }
-        let belongs = Belongings::new(&root, &disks, &arrays, &pools, &mounted);
+        let belongs = Belongings::new(&root, &disks, &arrays, &pools, &mounted, asked);
         self.expected.look(now_s, &mut components, |component| belongs.traits(component));
         components.truncate(adit_wire::health::COMPONENTS_MAX);
         memory.tidy(now_s);
@@ -239,6 +243,8 @@ struct Belongings {
     meant: BTreeSet<String>,
     /// Array or pool by the id of a disk that is a part of it.
     holders: BTreeMap<String, String>,
+    /// Ids of what others were asked for.
+    asked: BTreeSet<String>,
 }
 
 impl Belongings {
@@ -248,6 +254,7 @@ impl Belongings {
         arrays: &[ArrayReading],
         pools: &[BtrfsReading],
         mounted: &[FileSystemReading],
+        asked: BTreeSet<String>,
     ) -> Self {
         let mut holders = BTreeMap::new();
         for array in arrays {
@@ -262,6 +269,7 @@ impl Belongings {
             removable: disks.iter().filter(|disk| disk.removable).map(|disk| disk.id.clone()).collect(),
             meant: mounted.iter().filter(|found| found.meant.is_some()).map(|found| found.point.clone()).collect(),
             holders,
+            asked,
         }
     }
 
@@ -290,8 +298,11 @@ impl Belongings {
             | ComponentKind::Plugin
             | ComponentKind::Agent => false,
         };
-        let removable = self.removable.contains(&component.id);
-        stays.then(|| Traits { removable, holder: self.holders.get(&component.id).cloned() })
+        stays.then(|| Traits {
+            removable: self.removable.contains(&component.id),
+            asked: self.asked.contains(&component.id),
+            holder: self.holders.get(&component.id).cloned(),
+        })
     }
 }
 
@@ -385,7 +396,7 @@ fn store_component(store: &StoreReading, judge: &mut Judge<'_>) -> Component {
         id: backup::STORE.to_owned(),
         label: store.path.clone(),
         findings: vec![
-            backup::takes_data(store.read_only.as_deref()),
+            backup::takes_data(store.read_only.as_deref(), store.age_s),
             backup::damage(store.damaged, store.first_damaged.as_deref()),
             backup::verified(judge, store.verified_s, store.created_s),
             space,
@@ -533,5 +544,44 @@ mod tests {
         let mut source = |now_s| source_component(&store.sources[0], &mut Judge::new(now_s, &limits, &mut memory));
         assert_eq!(source(2_000).verdict(), Verdict::Ok);
         assert_eq!(source(90_000).findings[0].reason, Reason::BackupLate);
+    }
+
+    /// After a start the device helper's first answer takes seconds, and looks come one after the other.
+    #[test]
+    fn what_the_helper_tells_of_is_not_missed_before_it_answered() {
+        use adit_device::dm::{self, Target};
+        use adit_device::pipe::{Answer, DeviceReport, Said};
+        const NOW_S: u64 = 1_795_000_000;
+        let root = tempfile::tempdir().unwrap();
+        let collector = |memory: &Memory, expected: Expected| {
+            let surroundings =
+                Surroundings { root: root.path().to_owned(), run_dirs: Vec::new(), certificates: Vec::new() };
+            Collector::new(surroundings, Limits::default(), memory.clone()).expecting(expected)
+        };
+        let raid = Target { start: 0, length: 8, kind: "raid".into(), status: "raid1 2 AA 8/8 idle 0".into() };
+        let said = Said::Volumes(vec![dm::read("vg-mirror", "LVM-x", false, &[raid])]);
+        let report = DeviceReport {
+            name: "mapper".to_owned(),
+            power: adit_device::PowerState::Unknown,
+            said: Some(said),
+            age_s: 0,
+            waiting_s: None,
+            trouble: None,
+        };
+        let answer = Some(Answer { version: 1, devices: vec![report], ..Answer::default() });
+        let told = Gathered { devices: devices::Devices { answer, silence: None }, ..Gathered::default() };
+        let mut before = collector(&Memory::default(), Expected::default());
+        let volumes = |report: &Report| {
+            let volumes = report.components.iter().filter(|component| component.kind == ComponentKind::Volume);
+            volumes.map(Component::verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(volumes(&before.collect(NOW_S, &told)), [Verdict::Ok]);
+        let mut after = collector(before.memory(), before.expected().clone());
+        for seconds in [0, 1, 2, 32, 62] {
+            let report = after.collect(NOW_S + 600 + seconds, &Gathered::default());
+            assert_eq!(volumes(&report), [Verdict::Ok], "{seconds} s after the start");
+        }
+        assert_eq!(volumes(&after.collect(NOW_S + 600 + 300, &Gathered::default())), [Verdict::Critical]);
+        assert_eq!(volumes(&after.collect(NOW_S + 600 + 301, &told)), [Verdict::Ok]);
     }
 }

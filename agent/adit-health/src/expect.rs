@@ -16,13 +16,12 @@ use std::collections::BTreeMap;
 pub const ITEMS_MAX: usize = 192;
 /// Longest encoding, bytes: [`ITEMS_MAX`] items with the longest names.
 pub const BYTES_MAX: usize = 64 << 10;
-/// At which look without it a thing is missing; one that people may unplug gets a look more.
-const LOOKS: u8 = 2;
-const LOOKS_REMOVABLE: u8 = 3;
-/// Things that others tell of are asked for in longer steps, and later after a start: five minutes of looks.
-const LOOKS_ASKED: u8 = 10;
-/// Looks may follow each other fast: nothing is missing that was seen so shortly before, seconds.
-const GONE_S: u64 = 15;
+/// How long a thing must have been away at every look to be missing, seconds: two looks of the agent's usual ones; looks may
+/// also follow each other fast. One that people may unplug has a look more.
+const GONE_AFTER_S: u64 = 15;
+const UNPLUGGED_AFTER_S: u64 = 45;
+/// What others are asked for comes in longer steps, and late after a start.
+const UNTOLD_AFTER_S: u64 = 300;
 const VERSION: u8 = 1;
 
 /// The inventory of one machine.
@@ -38,9 +37,10 @@ struct Item {
     label: String,
     first_seen_s: u64,
     last_seen_s: u64,
-    /// Looks since then that did not see it.
-    missed: u8,
+    /// The first look since then that did not see it, seconds since 1970.
+    missed_s: Option<u64>,
     removable: bool,
+    asked: bool,
     /// Id of the array or pool that it is a part of; empty for none.
     holder: String,
 }
@@ -50,6 +50,8 @@ struct Item {
 pub struct Traits {
     /// Whether people unplug it.
     pub removable: bool,
+    /// Whether somebody else was asked for it, and did not find it by looking: an answer may come minutes after a start.
+    pub asked: bool,
     /// Id of the array or pool that it is a part of.
     pub holder: Option<String>,
 }
@@ -80,7 +82,7 @@ impl Expected {
         expects: impl Fn(&Component) -> Option<Traits>,
     ) {
         for item in self.items.values_mut() {
-            item.missed = item.missed.saturating_add(1);
+            item.missed_s = Some(item.missed_s.unwrap_or(now_s).min(now_s));
         }
         for component in components.iter() {
             if let Some(traits) = expects(component) {
@@ -109,8 +111,9 @@ impl Expected {
             label: clip(&component.label),
             first_seen_s,
             last_seen_s: now_s,
-            missed: 0,
+            missed_s: None,
             removable: traits.removable,
+            asked: traits.asked,
             holder: clip(&traits.holder.unwrap_or_default()),
         };
         self.items.insert(key, item);
@@ -119,14 +122,13 @@ impl Expected {
 
 /// At its first look without it a thing stays in the report as well: it may be back at the next.
 fn missing(now_s: u64, kind: u8, id: &str, item: &Item, there: &[Component]) -> Option<Component> {
-    let kind = ComponentKind::from_number(kind).filter(|_| item.missed > 0)?;
-    let asked = matches!(kind, ComponentKind::Ups | ComponentKind::Controller | ComponentKind::Bmc);
-    let (verdict, looks) = match (item.removable, asked) {
-        (true, _) => (Verdict::Warning, LOOKS_REMOVABLE),
-        (false, true) => (Verdict::Critical, LOOKS_ASKED),
-        (false, false) => (Verdict::Critical, LOOKS),
+    let (kind, missed_s) = (ComponentKind::from_number(kind)?, item.missed_s?);
+    let (verdict, after_s) = match (item.removable, item.asked) {
+        (true, _) => (Verdict::Warning, UNPLUGGED_AFTER_S),
+        (false, true) => (Verdict::Critical, UNTOLD_AFTER_S),
+        (false, false) => (Verdict::Critical, GONE_AFTER_S),
     };
-    let gone = item.missed >= looks && now_s.saturating_sub(item.last_seen_s) >= GONE_S;
+    let gone = now_s.saturating_sub(missed_s) >= after_s;
     let finding = if !gone {
         Finding::ok(Check::Present)
     } else if kind == ComponentKind::Volume && id.starts_with(volume::LUKS) {
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn all(_: &Component) -> Option<Traits> {
-        Some(Traits { removable: false, holder: Some("uuid".into()) })
+        Some(Traits { holder: Some("uuid".into()), ..Traits::default() })
     }
 
     #[test]
@@ -206,6 +208,23 @@ mod tests {
         assert!(there.iter().all(|component| component.kind != ComponentKind::Disk));
     }
 
+    /// Each thing that the agent begins to ask makes a look of its own, so a start has ten of them in a second.
+    #[test]
+    fn many_looks_after_a_start_miss_nothing() {
+        let volume = component(ComponentKind::Volume, "LVM-x", "vg-pool");
+        let told = |_: &Component| Some(Traits { asked: true, ..Traits::default() });
+        let mut expected = Expected::default();
+        expected.look(NOW_S, &mut vec![volume.clone()], told);
+        let mut restarted = Expected::decode(&expected.encode());
+        let mut look = |after_s: u64, mut there: Vec<Component>| {
+            restarted.look(NOW_S + 86_400 + after_s, &mut there, told);
+            there.iter().flat_map(|component| &component.findings).any(|finding| finding.verdict != Verdict::Ok)
+        };
+        assert!((0..20).all(|_| !look(0, Vec::new())));
+        assert!(!look(299, Vec::new()) && look(300, Vec::new()));
+        assert!(!look(330, vec![volume]) && !look(360, Vec::new()));
+    }
+
     #[test]
     fn a_full_inventory_fits_its_limit() {
         let mut expected = Expected::default();
@@ -213,7 +232,7 @@ mod tests {
         for index in 0..ITEMS_MAX + 9 {
             let mut there = vec![component(ComponentKind::Disk, &format!("{index}{long}"), &long)];
             let holder = Some(long.clone());
-            expected.look(NOW_S, &mut there, |_| Some(Traits { removable: true, holder: holder.clone() }));
+            expected.look(NOW_S, &mut there, |_| Some(Traits { removable: true, asked: true, holder: holder.clone() }));
         }
         let bytes = expected.encode();
         assert!(expected.items.len() == ITEMS_MAX && bytes.len() <= BYTES_MAX, "{} bytes", bytes.len());

@@ -3,6 +3,7 @@
 //! them. Asking takes as long as it takes and is done elsewhere; here is only what came of it.
 
 use crate::collect::StoreReading;
+use crate::devices::Devices;
 use crate::judge::Judge;
 use crate::model::{Component, Finding};
 use crate::readings::ceph::CephReading;
@@ -15,7 +16,6 @@ use crate::readings::updates::UpdatesReading;
 use crate::readings::ups::UpsReading;
 use crate::readings::zpool::ZpoolReading;
 use crate::rules;
-use adit_device::pipe::Answer;
 
 /// What came of asking; `None` where nothing is asked, or nothing came yet.
 pub type Asked<T> = Option<Result<T, Silence>>;
@@ -26,7 +26,7 @@ pub struct Gathered {
     /// A box's store.
     pub store: Option<StoreReading>,
     /// Devices, by adit-probe.
-    pub devices: Asked<Answer>,
+    pub devices: Devices,
     /// UPSes, by the daemon that knows them.
     pub upses: Vec<(String, Asked<Vec<UpsReading>>)>,
     /// A Ceph cluster, by the name it is asked under.
@@ -80,7 +80,7 @@ impl Gathered {
     /// What is told of the operating system, which is judged with the host.
     pub(crate) fn host_findings(&self, judge: &mut Judge<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if let Some(Ok(Answer { clock: Some(clock), .. })) = &self.devices {
+        if let Some(clock) = self.devices.answer.as_ref().and_then(|answer| answer.clock) {
             let clock = ClockReading { is_synchronised: clock.is_synchronised, offset_ms: clock.offset_us / 1_000 };
             findings.push(rules::system::clock(judge, &clock));
         }

@@ -24,6 +24,7 @@ pub mod show;
 mod text;
 
 pub use collect::{Arrival, Collector, SourceArrival, StoreReading, Surroundings};
+pub use devices::Devices;
 pub use expect::Expected;
 pub use gathered::{Asked, Gathered};
 pub use judge::Judge;

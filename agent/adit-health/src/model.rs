@@ -54,6 +54,22 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// One finding for each check: the worst, and of equals the first.
+    #[must_use]
+    pub fn worst_each(findings: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut kept: Vec<Self> = Vec::new();
+        for finding in findings {
+            match kept.iter_mut().find(|known| known.check == finding.check) {
+                Some(known) if known.verdict.worse(finding.verdict) != known.verdict => *known = finding,
+                Some(_) => {}
+                None => kept.push(finding),
+            }
+        }
+        kept
+    }
+}
+
 /// A thing that can be well or unwell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {

@@ -19,6 +19,9 @@ pub fn parts(quantity: Quantity) -> (&'static str, &'static str, u32) {
 /// A reading with its unit: "34.5 °C". Shares are written in per cent.
 #[must_use]
 pub fn value(quantity: Quantity, value: i64) -> String {
+    if quantity == Quantity::Asleep {
+        return if value == 0 { "no" } else { "yes" }.to_owned();
+    }
     let (_, unit, steps) = parts(quantity);
     let (unit, steps) = match (unit, steps) {
         ("", 1000) => ("%", 10),
@@ -46,6 +49,14 @@ pub fn decimal(value: i64, steps: u32) -> String {
     let sign = if value < 0 { "-" } else { "" };
     let (whole, rest) = (value.unsigned_abs() / u64::from(steps), value.unsigned_abs() % u64::from(steps));
     format!("{sign}{whole}.{rest:0digits$}")
+}
+
+/// A float as an integer; `None` outside what both hold exactly, or for no number.
+#[must_use]
+pub fn rounded(value: f64) -> Option<i64> {
+    const LIMIT: f64 = 9.0e15; // below 2^53 every integer is exact
+    #[expect(clippy::cast_possible_truncation, reason = "the line before bounds it")]
+    (value.abs() < LIMIT).then(|| value.round() as i64)
 }
 
 /// Seconds since 1970 of a reading that counts minutes since 2026.
@@ -82,6 +93,7 @@ mod tests {
             (Quantity::SizeMib, 7, "7 MiB"),
             (Quantity::SizeMib, 262_144, "256.0 GiB"),
             (Quantity::SizeMib, 3_815_447, "3.6 TiB"),
+            (Quantity::Asleep, 1, "yes"),
             (Quantity::WrittenGib, 1_234, "1234 GiB"),
             (Quantity::UptimeMinutes, 1_500, "1 d 1 h"),
             (Quantity::PendingSectors, 3, "3"),

@@ -6,7 +6,7 @@ use adit_device::PowerState;
 use adit_device::pipe::{Answer, DeviceReport, Said};
 use adit_device::reading::{DiskKind, DiskReading};
 use adit_health::readings::ups::{UpsReading, UpsState};
-use adit_health::{Answer as Polled, Collector, Gathered, Limits, Memory, Reporter, Surroundings};
+use adit_health::{Answer as Polled, Collector, Devices, Gathered, Limits, Memory, Reporter, Surroundings};
 use adit_wire::health::Poll;
 use adit_wire::health::codes::ComponentKind;
 use std::fs;
@@ -98,7 +98,10 @@ fn told(disks: u8) -> Gathered {
         ..UpsReading::default()
     };
     Gathered {
-        devices: Some(Ok(Answer { version: 1, devices: (0..disks).map(report).collect(), ..Answer::default() })),
+        devices: Devices {
+            answer: Some(Answer { version: 1, devices: (0..disks).map(report).collect(), ..Answer::default() }),
+            silence: None,
+        },
         upses: vec![("eaton@[::1]:3493".to_owned(), Some(Ok(vec![ups])))],
         ..Gathered::default()
     }

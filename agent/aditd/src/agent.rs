@@ -117,6 +117,8 @@ impl Agent {
         let shared = Arc::new(Shared::new(config, state, identity, store, events, stop));
         shared.reload_peers().map_err(StateError::from)?;
         shared.register_sources().await;
+        // An order that nobody followed must not be followed after the power is back.
+        let _none = std::fs::remove_file(power_off_order(&shared.config));
         let local = crate::console::bind(&shared);
         let listener = match listen {
             None => None,
@@ -190,7 +192,7 @@ impl Agent {
         }
         self.stop(background).await;
         if shared.does_power_end() {
-            let order = shared.config.health.socket.with_file_name(POWER_OFF);
+            let order = power_off_order(&shared.config);
             if let Err(error) = std::fs::write(&order, b"") {
                 let what = format!("order the power off by {}: {error}", order.display());
                 shared.events.record(&Event::Trouble { what });
@@ -215,6 +217,10 @@ impl Agent {
         }
         shared.save_heard();
     }
+}
+
+fn power_off_order(config: &Config) -> std::path::PathBuf {
+    config.health.socket.with_file_name(POWER_OFF)
 }
 
 async fn accept(listener: &mut Option<Listener>) -> Result<Incoming, ListenError> {

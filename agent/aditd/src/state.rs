@@ -269,21 +269,25 @@ impl State {
     /// # Errors
     /// When it can't be written.
     pub fn forget(&self, id: &str) -> Result<(), FileError> {
-        let name = format!("{FORGET_PREFIX}{}", hex(id.as_bytes()));
-        files::apply(&files::replacing(&self.dir, &name, Vec::new()))
+        files::apply(&files::replacing(&self.dir, &forget_name(id), Vec::new()))
     }
 
-    /// The ids of things that are not to be missed any more; each is answered once.
-    pub(crate) fn take_forgotten(&self) -> Vec<String> {
+    /// The ids of things that are not to be missed any more, until [`Self::obeyed`].
+    pub(crate) fn forgotten(&self) -> Vec<String> {
         let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        names
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let id = String::from_utf8(unhex(name.strip_prefix(FORGET_PREFIX)?)?).ok()?;
-                std::fs::remove_file(entry.path()).ok()?;
-                Some(id)
-            })
-            .collect()
+        let id = |name: std::ffi::OsString| String::from_utf8(unhex(name.to_str()?.strip_prefix(FORGET_PREFIX)?)?).ok();
+        names.filter_map(|entry| id(entry.file_name())).collect()
+    }
+
+    /// The orders to forget these ids are obeyed.
+    ///
+    /// # Errors
+    /// When their files can't be removed.
+    pub(crate) fn obeyed(&self, ids: &[String]) -> Result<(), FileError> {
+        let gone = |id: &String| files::Step::Remove { path: self.dir.join(forget_name(id)) };
+        let mut steps: Vec<files::Step> = ids.iter().map(gone).collect();
+        steps.extend((!ids.is_empty()).then(|| files::Step::SyncDir { path: self.dir.clone() }));
+        files::apply(&steps)
     }
 
     /// When the whole store was last read through, seconds since 1970.
@@ -347,6 +351,10 @@ impl State {
     }
 }
 
+fn forget_name(id: &str) -> String {
+    format!("{FORGET_PREFIX}{}", hex(id.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_remembered_and_orders_to_forget_are_taken_once() {
+    fn health_is_remembered_and_orders_to_forget_stand_until_obeyed() {
         let (dir, state) = state();
         assert_eq!(state.health_remembered(), Remembered::default());
         let remembered = Remembered { memory: vec![1, 2], expected: vec![3] };
@@ -377,8 +385,10 @@ mod tests {
         state.forget("naa.5000 c500/ü").expect("ordered");
         let again = State::open(&dir.path().join("state")).expect("opened");
         assert_eq!(again.health_remembered(), remembered);
-        assert_eq!(again.take_forgotten(), ["naa.5000 c500/ü"]);
-        assert!(state.take_forgotten().is_empty());
+        assert_eq!(again.forgotten(), ["naa.5000 c500/ü"]);
+        assert_eq!(state.forgotten(), ["naa.5000 c500/ü"], "until it is obeyed");
+        state.obeyed(&again.forgotten()).expect("removed");
+        assert!(again.forgotten().is_empty());
     }
 
     #[test]

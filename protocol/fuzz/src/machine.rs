@@ -172,7 +172,7 @@ pub fn ask_system(data: &[u8]) {
     let _told = updates::advisories(&text);
     let told = plugin::reading("fuzz", Some(i32::from(data.len() > 9)), &text);
     assert!(told.values.len() <= text.len());
-    let _refused = plugin::range(&text).is_none();
+    let _refused = adit_health::readings::plugin::PluginRange::parse(&text).is_none();
     let (left, right) = text.split_once('\n').unwrap_or((&text, "1.0-1"));
     assert_eq!(version::compare(left, right), version::compare(right, left).reverse());
 }

@@ -6,7 +6,7 @@
 use adit_device::pipe::{Answer, DeviceReport, Said, VERSION};
 use adit_device::transcript::{Replay, Transcript};
 use adit_device::{Attachment, DiskReading, Permit, PowerState, Visit, read_disk, read_nvme};
-use adit_health::{Collector, Gathered, Limits, Memory, Reporter, Surroundings};
+use adit_health::{Collector, Devices, Gathered, Limits, Memory, Reporter, Surroundings};
 use adit_link::serial::{Polled, SerialClient};
 use adit_wire::health::Poll;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -245,7 +245,7 @@ fn disks(bytes_same: u64, smartctl: &Path, place: &Path) -> Result<()> {
     for round in 0..ROUNDS {
         let devices = transcripts.iter().map(|(node, transcript)| anyhow::Ok(device(node, read(transcript)?)));
         let answer = Answer { version: VERSION, devices: devices.collect::<Result<_>>()?, ..Answer::default() };
-        let gathered = Gathered { devices: Some(Ok(answer)), ..Gathered::default() };
+        let gathered = Gathered { devices: Devices { answer: Some(answer), silence: None }, ..Gathered::default() };
         reporter.update(&collector.collect(1_790_000_000 + u64::from(round) * 60, &gathered))?;
         if let adit_health::Answer::Full { snapshot, inventory_bytes, .. } =
             reporter.answer(Poll { inventory: 0, report: 0 })

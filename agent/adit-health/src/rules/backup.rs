@@ -5,6 +5,7 @@ use crate::judge::Judge;
 use crate::limits::Rule;
 use crate::model::Finding;
 use crate::runs::{EXIT_PARTIAL, RunRecord};
+use crate::show::duration;
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
 /// The id of the component that stands for a box's store.
@@ -18,6 +19,9 @@ const SIZE_RUNS: usize = 10;
 const SIZE_RUNS_MIN: usize = 3;
 /// A source that stores less than this at once cannot look like a thief's work, bytes.
 const REWRITTEN_BYTES_MIN: u64 = 1 << 30;
+/// A store that says nothing for this long hangs, seconds: the longest single piece of work, the check of a large commit on a
+/// slow disk, takes minutes.
+const STORE_SILENT_S: u64 = 900;
 /// A session that waits this long for its commit is forgotten by its source, seconds.
 const SESSION_OPEN_S: u64 = 2 * 86_400;
 
@@ -178,13 +182,15 @@ pub fn verified(judge: &mut Judge<'_>, last_s: Option<u64>, created_s: u64) -> F
     Finding::judged(Check::StoreVerify, verdict, reason).because(|| format!("{days} days"))
 }
 
-/// Whether the store takes data; `None` where nothing forbids it.
+/// Whether the store takes data, and whether it answers at all: it is asked with every report, and busy for seconds at most.
+/// `read_only` is `None` where nothing forbids writing.
 #[must_use]
-pub fn takes_data(read_only: Option<&str>) -> Finding {
-    read_only.map_or_else(
-        || Finding::ok(Check::StoreState),
-        |why| Finding::new(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly).with_detail(why),
-    )
+pub fn takes_data(read_only: Option<&str>, age_s: u64) -> Finding {
+    let critical = |reason| Finding::new(Check::StoreState, Verdict::Critical, reason);
+    if age_s >= STORE_SILENT_S {
+        return critical(Reason::NotAnswering).with_detail(format!("for {}: look at its disk", duration(age_s)));
+    }
+    read_only.map_or_else(|| Finding::ok(Check::StoreState), |why| critical(Reason::StoreReadOnly).with_detail(why))
 }
 
 /// Damaged records, and the beginning of the first one's id: enough to find it in the whole list of `adit verify`.

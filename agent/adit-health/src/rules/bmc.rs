@@ -4,7 +4,6 @@
 //!
 //! A controller that wavers for a moment is common, so what is not dangerous at once is told when it lasts.
 
-use super::dm::worst_each;
 use crate::judge::Judge;
 use crate::model::{Component, Finding};
 use adit_device::ipmi::{
@@ -49,7 +48,8 @@ pub fn bmc(judge: &mut Judge<'_>, id: &str, reading: &BmcReading) -> Vec<Compone
         (Quantity::Events, reading.log.as_ref().map(|log| i64::from(log.entries))),
     ];
     let (kind, label) = (ComponentKind::Bmc, "BMC".to_owned());
-    components.insert(0, Component { kind, id: id.to_owned(), label, findings: worst_each(findings), readings });
+    components
+        .insert(0, Component { kind, id: id.to_owned(), label, findings: Finding::worst_each(findings), readings });
     components
 }
 

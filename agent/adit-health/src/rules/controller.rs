@@ -2,7 +2,6 @@
 //! A hardware RAID controller: its logical drives, its physical ones as it sees them, their temperature and wear. What a
 //! disk behind it says of itself is judged as any disk.
 
-use super::dm::worst_each;
 use super::environment::hot;
 use crate::judge::Judge;
 use crate::limits::{Limit, Rule};
@@ -39,7 +38,7 @@ pub fn controller(judge: &mut Judge<'_>, reading: &ControllerReading) -> Compone
         (Quantity::TemperatureTenths, hottest.map(|degrees| i64::from(degrees) * 10)),
     ];
     let label = format!("Smart Array {}", reading.model);
-    Component { kind: ComponentKind::Controller, id, label, findings: worst_each(findings), readings }
+    Component { kind: ComponentKind::Controller, id, label, findings: Finding::worst_each(findings), readings }
 }
 
 fn state(judge: &mut Judge<'_>, id: &str, reading: &ControllerReading) -> Finding {

@@ -51,20 +51,25 @@ mod warning {
 /// A disk by both sides: what it says of itself and what the kernel counts.
 #[must_use]
 pub fn disk(judge: &mut Judge<'_>, view: &KernelView, reading: &DiskReading) -> Component {
-    let (kernel, mut readings) = block::kernel(judge, view);
-    let mut verdicts = Verdicts(kernel);
-    let mut own = Own { judge, id: format!("{}/own", view.id), verdicts: &mut verdicts };
-    own.verdicts.take(status(view, reading));
-    own.verdicts.take_all(exceptions(reading));
+    let (mut findings, mut readings) = block::kernel(judge, view);
+    findings.push(status(view, reading));
+    findings.extend(exceptions(reading));
+    let mut own = Own { judge, id: format!("{}/own", view.id), findings: &mut findings };
     own.media(reading);
     own.sectors(reading);
     own.wear(reading);
-    own.verdicts.take_all(self_tests(reading));
+    own.findings.extend(self_tests(reading));
     own.transfers(reading);
-    temperature(judge, view, reading, &mut verdicts);
+    findings.extend(temperature(judge, view, reading));
     let view = named(view, reading);
     numbers(&view, reading, &mut readings);
-    Component { kind: ComponentKind::Disk, id: view.id.clone(), label: view.label(), findings: verdicts.0, readings }
+    Component {
+        kind: ComponentKind::Disk,
+        id: view.id.clone(),
+        label: view.label(),
+        findings: Finding::worst_each(findings),
+        readings,
+    }
 }
 
 /// The kernel's view with the names that only the disk itself tells, as behind a USB bridge.
@@ -75,23 +80,6 @@ fn named(view: &KernelView, reading: &DiskReading) -> KernelView {
         view.serial.clone_from(&reading.identity.serial);
     }
     view
-}
-
-/// Findings, one a check: of two for the same check the worse stays.
-struct Verdicts(Vec<Finding>);
-
-impl Verdicts {
-    fn take(&mut self, finding: Finding) {
-        match self.0.iter_mut().find(|known| known.check == finding.check) {
-            Some(known) if known.verdict.worse(finding.verdict) != known.verdict => *known = finding,
-            Some(_) => {}
-            None => self.0.push(finding),
-        }
-    }
-
-    fn take_all(&mut self, findings: impl IntoIterator<Item = Finding>) {
-        findings.into_iter().for_each(|finding| self.take(finding));
-    }
 }
 
 fn finding(check: Check, verdict: Verdict, reason: Reason, detail: impl Into<String>) -> Finding {
@@ -191,10 +179,10 @@ fn attribute(failed: &FailedAttribute) -> Option<Finding> {
 }
 
 /// The rules with memory of one disk. Its counters have a name of their own: the kernel counts some of the same things.
-struct Own<'j, 'm, 'v> {
+struct Own<'j, 'm, 'f> {
     judge: &'j mut Judge<'m>,
     id: String,
-    verdicts: &'v mut Verdicts,
+    findings: &'f mut Vec<Finding>,
 }
 
 fn signed(count: u64) -> i64 {
@@ -222,7 +210,7 @@ impl Own<'_, '_, '_> {
                 if passing { Verdict::Ok } else { self.level(Rule::PendingSectors, signed(worst)).worse(grows) };
             let (pending, scan) = (reading.pending.unwrap_or(0), reading.uncorrectable.unwrap_or(0));
             let found = Finding::judged(check, verdict, Reason::PendingSectors);
-            self.verdicts.take(found.because(|| format!("{pending} pending, {scan} found by scan")));
+            self.findings.push(found.because(|| format!("{pending} pending, {scan} found by scan")));
         }
         if let Some(count) = reading.reallocated {
             let growth = self.growth(Quantity::ReallocatedSectors, count);
@@ -232,12 +220,12 @@ impl Own<'_, '_, '_> {
                 (_, false) => self.level(Rule::ReallocatedSectors, signed(count)),
             };
             let found = Finding::judged(check, verdict, Reason::SectorsReallocated);
-            self.verdicts.take(found.because(|| format!("{count}, {} of them this week", growth.week)));
+            self.findings.push(found.because(|| format!("{count}, {} of them this week", growth.week)));
         }
         if let Some(count) = reading.spin_retries {
             let verdict = if count > 0 { Verdict::Warning } else { Verdict::Ok };
             let found = Finding::judged(check, verdict, Reason::SpinRetries);
-            self.verdicts.take(found.because(|| format!("{count} times")));
+            self.findings.push(found.because(|| format!("{count} times")));
         }
     }
 
@@ -264,7 +252,7 @@ impl Own<'_, '_, '_> {
                 _ => Verdict::Ok,
             };
             let found = Finding::judged(check, verdict, Reason::Uncorrectable);
-            self.verdicts.take(found.because(|| format!("{count}, {} of them lately", growth.two_days)));
+            self.findings.push(found.because(|| format!("{count}, {} of them lately", growth.two_days)));
         }
         if let Some(count) = reading.media_errors {
             let growth = self.growth(Quantity::MediaErrors, count);
@@ -289,7 +277,7 @@ impl Own<'_, '_, '_> {
             (false, _) => Verdict::Ok,
         };
         let found = Finding::judged(check, verdict, reason);
-        self.verdicts.take(found.because(|| format!("{count}, {} of them this week", growth.week)));
+        self.findings.push(found.because(|| format!("{count}, {} of them this week", growth.week)));
     }
 
     fn wear(&mut self, reading: &DiskReading) {
@@ -300,12 +288,12 @@ impl Own<'_, '_, '_> {
         if let Some(used) = reading.wear_used_percent {
             let verdict = self.level(Rule::DiskWear, i64::from(used));
             let reason = if verdict == Verdict::Critical { Reason::WornOut } else { Reason::Wearing };
-            self.verdicts.take(Finding::judged(Check::DiskWear, verdict, reason).because(|| format!("{used} % used")));
+            self.findings.push(Finding::judged(Check::DiskWear, verdict, reason).because(|| format!("{used} % used")));
         }
         if let (Some(spare), Some(threshold)) = (reading.spare_percent, reading.spare_threshold_percent) {
             let verdict = if spare < threshold { Verdict::Critical } else { Verdict::Ok };
             let found = Finding::judged(Check::DiskWear, verdict, Reason::SpareLow);
-            self.verdicts.take(found.because(|| format!("{spare} % left, limit {threshold} %")));
+            self.findings.push(found.because(|| format!("{spare} % left, limit {threshold} %")));
         }
     }
 
@@ -315,13 +303,13 @@ impl Own<'_, '_, '_> {
             let lately = self.growth(Quantity::TransferErrors, count).two_days;
             let verdict = self.level(Rule::TransferErrors, lately);
             let found = Finding::judged(Check::DiskLink, verdict, Reason::CableErrors);
-            self.verdicts.take(found.because(|| format!("{lately} in the last two days")));
+            self.findings.push(found.because(|| format!("{lately} in the last two days")));
         }
         if let Some(count) = reading.command_timeouts {
             let lately = self.growth(Quantity::CommandTimeouts, count).two_days;
             let verdict = if lately > 0 { Verdict::Warning } else { Verdict::Ok };
             let found = Finding::judged(Check::DiskAnswers, verdict, Reason::CommandTimeouts);
-            self.verdicts.take(found.because(|| format!("{lately} in the last two days")));
+            self.findings.push(found.because(|| format!("{lately} in the last two days")));
         }
     }
 }
@@ -341,7 +329,7 @@ fn tenths(degrees: Option<i16>) -> Option<i64> {
 }
 
 /// The driver's temperature is newer than the disk's own, if there is one.
-fn temperature(judge: &mut Judge<'_>, view: &KernelView, reading: &DiskReading, verdicts: &mut Verdicts) {
+fn temperature(judge: &mut Judge<'_>, view: &KernelView, reading: &DiskReading) -> Option<Finding> {
     let hot = reading.critical_warning.is_some_and(|bits| bits & warning::TEMPERATURE != 0);
     let alarm = hot || reading.exception == Some((0x0b, 0x01));
     let fresh = reading.power != PowerState::Asleep && reading.age_s <= TEMPERATURE_OLD_S;
@@ -355,9 +343,7 @@ fn temperature(judge: &mut Judge<'_>, view: &KernelView, reading: &DiskReading, 
         };
         found.tenths.is_some().then_some(found)
     });
-    if let Some(found) = found {
-        verdicts.take(block::temperature(judge, view, &found));
-    }
+    found.map(|found| block::temperature(judge, view, &found))
 }
 
 /// Numbers that the disk tells; what it does not tell is left out.

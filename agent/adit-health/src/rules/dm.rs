@@ -40,7 +40,7 @@ pub fn volume(judge: &mut Judge<'_>, reading: &DmReading) -> Option<Component> {
     if judge.lasting(id, Reason::Stalled, reading.suspended).is_some_and(|for_s| for_s >= SUSPENDED_S) {
         findings.push(Finding::new(Check::VolumeState, Verdict::Critical, Reason::Stalled).with_detail("suspended"));
     }
-    let findings = worst_each(findings);
+    let findings = Finding::worst_each(findings);
     // A volume of several pieces tells the numbers of its first.
     let mut told = Vec::new();
     readings.retain(|(quantity, _)| {
@@ -50,23 +50,6 @@ pub fn volume(judge: &mut Judge<'_>, reading: &DmReading) -> Option<Component> {
         }
     });
     Some(Component { kind: ComponentKind::Volume, id: id.clone(), label: reading.name.clone(), findings, readings })
-}
-
-/// One finding a check: the worst.
-pub(super) fn worst_each(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut kept: Vec<Finding> = Vec::new();
-    for finding in findings {
-        match kept.iter_mut().find(|known| known.check == finding.check) {
-            Some(known)
-                if known.verdict != finding.verdict && known.verdict.worse(finding.verdict) == finding.verdict =>
-            {
-                *known = finding;
-            }
-            Some(_) => {}
-            None => kept.push(finding),
-        }
-    }
-    kept
 }
 
 type Readings = Vec<(Quantity, Option<i64>)>;

@@ -3,13 +3,15 @@
 
 use crate::judge::Judge;
 use crate::limits::Rule;
-use crate::model::Finding;
+use crate::model::{Component, Finding};
 use crate::readings::silence::Silence;
 use crate::readings::system::{BootReading, ClockReading, RebootReading};
-use adit_wire::health::codes::{Check, Reason, Verdict};
+use adit_wire::health::codes::{Check, ComponentKind, Quantity, Reason, Verdict};
 
 /// The id of the component that stands for the whole machine.
 pub const HOST: &str = "host";
+/// The id of the component that stands for the agent.
+const AGENT: &str = "agent";
 /// Kernel taint bits that tell a fault: 4 machine check, 5 bad page, 7 died (oops), 14 soft lock-up.
 const TAINT_FAULTS: i64 = (1 << 4) | (1 << 5) | (1 << 7) | (1 << 14);
 const DAY_S: u64 = 86_400;
@@ -108,7 +110,6 @@ pub fn reboot(judge: &mut Judge<'_>, reboot: &RebootReading) -> Finding {
 /// Processes that the kernel killed. `since_boot` is the kernel's counter, which begins at 0 with each boot.
 #[must_use]
 pub fn oom_kills(judge: &mut Judge<'_>, since_boot: Option<i64>) -> Finding {
-    use adit_wire::health::codes::Quantity;
     let Some(count) = since_boot else {
         return Finding::new(Check::OomKills, Verdict::Unknown, Reason::NotReadable).with_detail("needs /proc/vmstat");
     };
@@ -130,15 +131,30 @@ pub fn taint(bits: Option<i64>) -> Finding {
     }
 }
 
-/// The agent's device helper: silent, or without a capability that it would need for what it found.
+/// The agent itself, with what is to be said of it.
 #[must_use]
-pub fn probe(told: Result<&[String], &Silence>) -> Finding {
-    match told {
-        Ok([]) => Finding::ok(Check::AgentSelf),
-        Ok(lacks) => Finding::new(Check::AgentSelf, Verdict::Unknown, Reason::NeedsDeviceAccess)
-            .with_detail(format!("adit-probe lacks {}", lacks.join(", "))),
-        Err(silence) => {
-            Finding::new(Check::AgentSelf, Verdict::Warning, Reason::ProbeSilent).with_detail(silence.words.clone())
+pub fn agent(finding: Finding) -> Component {
+    Component {
+        kind: ComponentKind::Agent,
+        id: AGENT.to_owned(),
+        label: AGENT.to_owned(),
+        findings: vec![finding],
+        readings: Vec::new(),
+    }
+}
+
+/// The agent's device helper: silent, held up by a device that does not answer, or without a capability that it needs for
+/// what it found. What the device is, is told by its own checks where it is a disk.
+#[must_use]
+pub fn probe(silence: Option<&Silence>, stuck: Option<(&str, u64)>, lacks: &[String]) -> Finding {
+    let found = |verdict, reason| Finding::new(Check::AgentSelf, verdict, reason);
+    match (silence, stuck, lacks) {
+        (Some(silence), ..) => found(Verdict::Warning, Reason::ProbeSilent).with_detail(silence.words.clone()),
+        (None, Some((device, for_s)), _) => {
+            found(Verdict::Warning, Reason::HelperStuck).with_detail(format!("{device}, for {} min", for_s / 60))
         }
+        (None, None, []) => Finding::ok(Check::AgentSelf),
+        (None, None, lacks) => found(Verdict::Unknown, Reason::NeedsDeviceAccess)
+            .with_detail(format!("adit-probe lacks {}", lacks.join(", "))),
     }
 }

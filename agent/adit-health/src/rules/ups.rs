@@ -96,9 +96,7 @@ fn line(judge: &mut Judge<'_>, id: &str, ups: &UpsReading, battery_s: u64) -> Fi
     if ups.is(UpsState::ForcedShutdown) {
         return found(Verdict::Critical, Reason::ShutdownForced);
     }
-    // A UPS that tests or measures its battery runs on it by its own will.
-    let by_itself = ups.is(UpsState::Testing) || ups.is(UpsState::Calibrating);
-    let seconds = if ups.is(UpsState::OnBattery) && !by_itself { battery_s } else { 0 };
+    let seconds = if ups.is(UpsState::OnBattery) && !by_itself(ups) { battery_s } else { 0 };
     let verdict = judge.level(id, Rule::OnBattery, signed(seconds));
     if verdict != Verdict::Ok {
         return found(verdict, Reason::OnBattery).with_detail(left(ups, seconds));
@@ -140,13 +138,19 @@ fn battery(judge: &mut Judge<'_>, id: &str, ups: &UpsReading) -> Finding {
 
 /// While on battery: whether there is time left. LB is the UPS's own word for it; some only tell seconds.
 fn runtime(ups: &UpsReading) -> Finding {
+    let verdict = if ups.is(UpsState::OnBattery) && time_ends(ups) { Verdict::Critical } else { Verdict::Ok };
+    let left = || format!("{} s left", ups.runtime_s.unwrap_or(0));
+    Finding::judged(Check::Runtime, verdict, Reason::BatteryLow).because(left)
+}
+
+fn time_ends(ups: &UpsReading) -> bool {
     let low_s = ups.runtime_low_s.filter(|low| *low > 0).unwrap_or(RUNTIME_LOW_S);
-    match ups.runtime_s {
-        Some(seconds) if seconds <= low_s && ups.is(UpsState::OnBattery) => {
-            Finding::new(Check::Runtime, Verdict::Critical, Reason::BatteryLow).with_detail(format!("{seconds} s left"))
-        }
-        Some(_) | None => Finding::ok(Check::Runtime),
-    }
+    ups.runtime_s.is_some_and(|seconds| seconds <= low_s)
+}
+
+/// A UPS that tests or measures its battery runs on it by its own will.
+fn by_itself(ups: &UpsReading) -> bool {
+    ups.is(UpsState::Testing) || ups.is(UpsState::Calibrating)
 }
 
 fn load(judge: &mut Judge<'_>, id: &str, ups: &UpsReading) -> Finding {
@@ -178,14 +182,43 @@ fn unsigned(value: Option<i64>) -> u64 {
 }
 
 /// Whether a machine that hangs on these UPSes must shut down now: every one of them says that its battery ends or orders a
-/// shutdown. One that is not heard says nothing, so it keeps the machine up: a cable that was pulled is no power cut.
+/// shutdown. One that is not heard says nothing, so it keeps the machine up: a cable that was pulled is no power cut. One
+/// that measures or tests its battery runs it down by its own will.
 #[must_use]
 pub fn must_shut_down<'u>(upses: impl IntoIterator<Item = &'u UpsReading>) -> bool {
-    let mut count = 0_usize;
     let ends = |ups: &UpsReading| {
-        let low = ups.is(UpsState::OnBattery) && ups.is(UpsState::LowBattery);
-        ups.comm == UpsComm::Heard && (low || ups.is(UpsState::ForcedShutdown))
+        let empty = ups.is(UpsState::OnBattery) && !by_itself(ups) && (ups.is(UpsState::LowBattery) || time_ends(ups));
+        ups.comm == UpsComm::Heard && (empty || ups.is(UpsState::ForcedShutdown))
     };
-    let all = upses.into_iter().inspect(|_| count += 1).all(ends);
-    all && count > 0
+    let mut upses = upses.into_iter().peekable();
+    upses.peek().is_some() && upses.all(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use UpsState::{Calibrating, ForcedShutdown, LowBattery, OnBattery, Online, Testing};
+
+    fn says(status: &[UpsState]) -> UpsReading {
+        UpsReading { status: status.to_vec(), ..UpsReading::default() }
+    }
+
+    #[test]
+    fn a_machine_goes_when_every_ups_says_so() {
+        let low = || says(&[OnBattery, LowBattery]);
+        let cases: [(&[UpsReading], bool); 9] = [
+            (&[], false),
+            (&[says(&[OnBattery])], false),
+            (&[low()], true),
+            (&[says(&[Online, ForcedShutdown])], true),
+            (&[low(), says(&[Online])], false),
+            (&[low(), UpsReading { comm: UpsComm::Stale, ..low() }], false),
+            (&[says(&[OnBattery, LowBattery, Calibrating]), says(&[OnBattery, LowBattery, Testing])], false),
+            (&[UpsReading { runtime_s: Some(RUNTIME_LOW_S), ..says(&[OnBattery]) }], true),
+            (&[UpsReading { runtime_s: Some(600), ..says(&[OnBattery]) }], false),
+        ];
+        for (upses, goes) in cases {
+            assert_eq!(must_shut_down(upses), goes, "{upses:?}");
+        }
+    }
 }

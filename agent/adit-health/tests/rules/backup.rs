@@ -254,10 +254,22 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the disk turned read-only under the store",
         source: TABLE,
-        judge: |_| vec![backup::takes_data(Some("its disk is read-only"))],
+        judge: |_| vec![backup::takes_data(Some("its disk is read-only"), 0)],
         expect: &[(Check::StoreState, Verdict::Critical, Reason::StoreReadOnly)],
     },
-    Case { name: "a store that takes data", source: TABLE, judge: |_| vec![backup::takes_data(None)], expect: &[] },
+    Case { name: "a store that takes data", source: TABLE, judge: |_| vec![backup::takes_data(None, 0)], expect: &[] },
+    Case {
+        name: "a store that checks a large commit",
+        source: TABLE,
+        judge: |_| vec![backup::takes_data(None, 300)],
+        expect: &[],
+    },
+    Case {
+        name: "a store whose disk hangs",
+        source: TABLE,
+        judge: |_| vec![backup::takes_data(None, 900)],
+        expect: &[(Check::StoreState, Verdict::Critical, Reason::NotAnswering)],
+    },
     Case {
         name: "a verification found a damaged record",
         source: TABLE,

@@ -18,7 +18,8 @@ fn thing(kind: ComponentKind, id: &str) -> Component {
 /// A look each half minute: first with the thing, then without it.
 fn gone(bench: &mut Bench, kind: ComponentKind, id: &str, removable: bool, looks: usize) -> Vec<Finding> {
     let mut expected = Expected::default();
-    let expects = |_: &Component| Some(Traits { removable, holder: None });
+    let asked = kind == ComponentKind::Ups;
+    let expects = |_: &Component| Some(Traits { removable, asked, holder: None });
     expected.look(bench.now_s(), &mut vec![thing(kind, id)], expects);
     let mut there = Vec::new();
     for _ in 0..looks {

@@ -263,20 +263,31 @@ pub(crate) const CASES: &[Case] = &[
         },
         expect: &[],
     },
-    Case { name: "the device helper answers", source: HELPER, judge: |_| vec![system::probe(Ok(&[]))], expect: &[] },
+    Case {
+        name: "the device helper answers",
+        source: HELPER,
+        judge: |_| vec![system::probe(None, None, &[])],
+        expect: &[],
+    },
     Case {
         name: "the device helper hung up",
         source: HELPER,
         judge: |_| {
             let words = "hear adit-probe: unexpected end of file".to_owned();
-            vec![system::probe(Err(&Silence { why: Why::NotAnswering, words }))]
+            vec![system::probe(Some(&Silence { why: Why::NotAnswering, words }), None, &[])]
         },
         expect: &[(Check::AgentSelf, Verdict::Warning, Reason::ProbeSilent)],
     },
     Case {
         name: "the device helper may not open NVMe devices",
         source: "capabilities(7), CAP_SYS_ADMIN",
-        judge: |_| vec![system::probe(Ok(&["CAP_SYS_ADMIN".to_owned()]))],
+        judge: |_| vec![system::probe(None, None, &["CAP_SYS_ADMIN".to_owned()])],
         expect: &[(Check::AgentSelf, Verdict::Unknown, Reason::NeedsDeviceAccess)],
+    },
+    Case {
+        name: "the BMC does not come back from a question",
+        source: HELPER,
+        judge: |_| vec![system::probe(None, Some(("ipmi0", 180)), &[])],
+        expect: &[(Check::AgentSelf, Verdict::Warning, Reason::HelperStuck)],
     },
 ];

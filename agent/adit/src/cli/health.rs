@@ -8,6 +8,7 @@ use crate::health::table::{self, Style, WIDTH_DEFAULT};
 use crate::health::{self, Whom};
 use crate::state::StateDir;
 use crate::text;
+use adit_link::serial::local;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(super) struct Health {
     #[arg(long)]
     json: bool,
     /// Where this machine's agent answers.
-    #[arg(long, value_name = "PATH", default_value = health::SOCKET_DEFAULT)]
+    #[arg(long, value_name = "PATH", default_value = local::PATH)]
     socket: PathBuf,
 }
 

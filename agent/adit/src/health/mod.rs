@@ -19,8 +19,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the agent of this machine answers.
-pub const SOCKET_DEFAULT: &str = "/run/adit/health.sock";
 /// The word for the box that this source is paired with.
 pub const BOX: &str = "box";
 /// How long the agent may take: its first report after a start may wait for a stuck disk.

@@ -5,11 +5,13 @@
 //!
 //! A report that is old is "unknown": an agent that hangs must not look well.
 
+use super::Whom;
 use super::table::{name, rank, reason, worst_first};
-use super::{SOCKET_DEFAULT, Whom};
 use crate::state::{STATE_DEFAULT, StateDir};
 use crate::text::{Lines as _, now_s};
+use adit_health::readings::plugin::PluginRange;
 use adit_health::{Component, Report, show};
+use adit_link::serial::local;
 use adit_wire::health::codes::{Check, Quantity, Verdict};
 use clap::Parser;
 use std::ffi::OsString;
@@ -46,7 +48,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = OLD_S)]
     old: u64,
     /// Where this machine's agent answers
-    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT)]
+    #[arg(long, value_name = "PATH", default_value = local::PATH)]
     socket: PathBuf,
     /// The state directory of this source, when the box is asked
     #[arg(long, value_name = "DIR", default_value = STATE_DEFAULT)]
@@ -60,40 +62,8 @@ struct Arguments {
 #[derive(Clone, Debug, PartialEq)]
 struct Threshold {
     quantity: Quantity,
-    range: Range,
+    range: PluginRange,
     text: String,
-}
-
-/// A range of the guidelines: alert outside, or with `@` inside.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Range {
-    from: f64,
-    to: f64,
-    inside: bool,
-}
-
-impl Range {
-    /// `10` (0 to 10), `10:`, `~:10`, `10:20`, `@10:20`.
-    fn parse(text: &str) -> Option<Self> {
-        let (inside, bounds) = text.strip_prefix('@').map_or((false, text), |bounds| (true, bounds));
-        let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-        let (from, to) = match bounds.split_once(':') {
-            None => (0.0, number(bounds)?),
-            Some((from, to)) => {
-                let from = match from {
-                    "~" => f64::NEG_INFINITY,
-                    "" => 0.0,
-                    from => number(from)?,
-                };
-                (from, if to.is_empty() { f64::INFINITY } else { number(to)? })
-            }
-        };
-        (from <= to).then_some(Self { from, to, inside })
-    }
-
-    fn alerts(self, value: f64) -> bool {
-        (self.from..=self.to).contains(&value) == self.inside
-    }
 }
 
 fn threshold(text: &str) -> Result<Threshold, String> {
@@ -103,8 +73,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
             let names: Vec<&str> = Quantity::ALL.iter().map(|quantity| show::parts(*quantity).0).collect();
             format!("there is no quantity {name:?}; there are: {}", names.join(", "))
         })?;
-    let parsed =
-        Range::parse(range).ok_or_else(|| format!("{range:?} is no range: write 10, 10:, ~:10, 10:20 or @10:20"))?;
+    let parsed = PluginRange::parse(range)
+        .ok_or_else(|| format!("{range:?} is no range: write 10, 10:, ~:10, 10:20 or @10:20"))?;
     Ok(Threshold { quantity, range: parsed, text: range.to_owned() })
 }
 
@@ -150,7 +120,7 @@ fn judge(report: &Report, arguments: &Arguments, now_s: u64) -> Output {
         for (quantity, value) in component.readings.iter().filter_map(|(quantity, value)| Some((*quantity, (*value)?)))
         {
             let number = Number::of(quantity, value);
-            if let Some(verdict) = arguments.beyond(quantity, number.value) {
+            if let Some(verdict) = arguments.beyond(quantity, number.thousandths) {
                 let (label, ..) = show::parts(quantity);
                 sentences.push((verdict, format!("{} {label} is {}", name(component), show::value(quantity, value))));
             }
@@ -191,13 +161,12 @@ fn one_line(text: &str) -> String {
 
 /// A reading as perfdata has it.
 struct Number {
-    value: f64,
+    thousandths: i64,
     text: String,
     unit: &'static str,
 }
 
 impl Number {
-    #[expect(clippy::cast_precision_loss, reason = "a plugin's numbers are floating point; readings stay below 2^53")]
     fn of(quantity: Quantity, value: i64) -> Self {
         let (_, unit, steps) = show::parts(quantity);
         // The guidelines know s, %, B (with K, M, G, T) and c. Other units are part of the label.
@@ -210,7 +179,7 @@ impl Number {
             ("%", steps) => ("%", steps),
             (_, steps) => ("", steps),
         };
-        Self { value: value as f64 / f64::from(steps), text: show::decimal(value, steps), unit }
+        Self { thousandths: value.saturating_mul(1000) / i64::from(steps), text: show::decimal(value, steps), unit }
     }
 }
 
@@ -227,9 +196,9 @@ impl Arguments {
             || self.checks.iter().any(|wanted| wanted == name || name.split('.').next() == Some(wanted.as_str()))
     }
 
-    fn beyond(&self, quantity: Quantity, value: f64) -> Option<Verdict> {
+    fn beyond(&self, quantity: Quantity, thousandths: i64) -> Option<Verdict> {
         let alerts = |thresholds: &[Threshold]| {
-            thresholds.iter().any(|threshold| threshold.quantity == quantity && threshold.range.alerts(value))
+            thresholds.iter().any(|threshold| threshold.quantity == quantity && threshold.range.alarms(thousandths))
         };
         if alerts(&self.critical) {
             Some(Verdict::Critical)
@@ -303,21 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_those_of_the_guidelines() {
-        let alerts = |range: &str, value: f64| Range::parse(range).expect(range).alerts(value);
-        for (range, well, unwell) in [
-            ("10", [0.0, 10.0], [-1.0, 10.1]),
-            ("10:", [10.0, 1e9], [9.9, -1.0]),
-            ("~:10", [-1e9, 10.0], [10.1, 1e9]),
-            ("10:20", [10.0, 20.0], [9.0, 21.0]),
-            ("@10:20", [9.0, 21.0], [10.0, 20.0]),
-        ] {
-            assert!(well.iter().all(|value| !alerts(range, *value)), "{range}");
-            assert!(unwell.iter().all(|value| alerts(range, *value)), "{range}");
-        }
-        for wrong in ["", "x", "20:10", "1:2:3", "nan", "@"] {
-            assert_eq!(Range::parse(wrong), None, "{wrong}");
-        }
+    fn a_threshold_that_cannot_be_is_refused() {
         assert!(threshold("warmth=:3").unwrap_err().contains("there are: uptime, "));
     }
 }

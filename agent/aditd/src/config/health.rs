@@ -6,6 +6,7 @@
 
 use super::{ConfigError, absolute, check_keys, nearest};
 use adit_health::limits::{Limit, LimitError, Limits, Rule};
+use adit_link::serial::local;
 use serde::Deserialize;
 use std::net::SocketAddrV6;
 use std::path::PathBuf;
@@ -17,8 +18,6 @@ const KEYS_RULE: [&str; 4] = ["warning", "critical", "for_s", "off"];
 const KEYS_PLUGIN: [&str; 5] = ["name", "command", "every_s", "timeout_s", "user"];
 /// Where adit-probe answers unless told otherwise.
 pub const PROBE_DEFAULT: &str = "/run/adit/probe.sock";
-/// Where programs on this machine ask, unless told otherwise; without its directory there is no socket.
-pub const SOCKET_DEFAULT: &str = "/run/adit/health.sock";
 /// Plugins of one agent.
 pub const PLUGINS_MAX: usize = 64;
 /// UPSes that one agent asks.
@@ -47,7 +46,7 @@ pub struct HealthConfig {
     pub certificates: Vec<PathBuf>,
     /// The socket of adit-probe.
     pub probe: PathBuf,
-    /// Where programs on this machine ask how it is.
+    /// Where programs on this machine ask how it is; without its directory there is no socket.
     pub socket: PathBuf,
     /// Whether a UPS whose battery is low shuts this machine down.
     pub shutdown: bool,
@@ -65,7 +64,7 @@ impl Default for HealthConfig {
             gluster: false,
             certificates: Vec::new(),
             probe: PathBuf::from(PROBE_DEFAULT),
-            socket: PathBuf::from(SOCKET_DEFAULT),
+            socket: PathBuf::from(local::PATH),
             shutdown: false,
             limits: Limits::default(),
             plugins: Vec::new(),
@@ -151,7 +150,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
             .map(|path| absolute("certificates", path))
             .collect::<Result<_, _>>()?,
         probe: absolute("probe", raw.probe.unwrap_or_else(|| PathBuf::from(PROBE_DEFAULT)))?,
-        socket: absolute("socket", raw.socket.unwrap_or_else(|| PathBuf::from(SOCKET_DEFAULT)))?,
+        socket: absolute("socket", raw.socket.unwrap_or_else(|| PathBuf::from(local::PATH)))?,
         shutdown: raw.shutdown,
         limits: parse_rules(table)?,
         plugins: parse_plugins(table)?,
@@ -253,7 +252,7 @@ fn scaled(rule: Rule, key: &'static str, value: &toml::Value) -> Result<i64, Con
     #[expect(clippy::cast_precision_loss, reason = "steps are 1, 10, 100 or 1000")]
     let scaled = match value {
         toml::Value::Integer(whole) => whole.checked_mul(steps),
-        toml::Value::Float(number) => whole_number(number * steps as f64),
+        toml::Value::Float(number) => adit_health::show::rounded(number * steps as f64),
         toml::Value::String(_)
         | toml::Value::Boolean(_)
         | toml::Value::Datetime(_)
@@ -261,11 +260,6 @@ fn scaled(rule: Rule, key: &'static str, value: &toml::Value) -> Result<i64, Con
         | toml::Value::Table(_) => None,
     };
     scaled.ok_or_else(|| ConfigError::Value { key, value: value.to_string(), why: format!("write a number of {unit}") })
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "checked to be far inside i64; `as` saturates besides")]
-fn whole_number(number: f64) -> Option<i64> {
-    (number.is_finite() && number.abs() < 1e15).then(|| number.round() as i64)
 }
 
 fn parse_plugins(table: &toml::Table) -> Result<Vec<PluginConfig>, ConfigError> {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
-/// The budget of keys. 15 of them are the agent's own; 3 are the tables of health, with what cannot be found by looking.
+/// The budget of keys: 9 are the agent's own, 10 are about health and name what cannot be found by looking.
 pub const KEYS_MAX: usize = 19;
 /// Where the file is looked for when none is named.
 pub const PATH_DEFAULT: &str = "/etc/adit/aditd.toml";

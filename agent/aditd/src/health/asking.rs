@@ -22,7 +22,7 @@ use adit_health::readings::units::UnitsReading;
 use adit_health::readings::updates::UpdatesReading;
 use adit_health::readings::ups::{UpsComm, UpsReading, UpsState};
 use adit_health::readings::zpool::ZpoolReading;
-use adit_health::{Asked, Gathered};
+use adit_health::{Asked, Devices, Gathered, show};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +33,8 @@ const UPS_EVERY: Duration = Duration::from_secs(15);
 const UPS_WITHIN: Duration = Duration::from_secs(5);
 /// Ceph knows of a dead OSD after about half a minute itself.
 const CEPH_EVERY: Duration = Duration::from_secs(60);
+/// Twice the command's own deadline: the status, and the details where it is not well.
+const CEPH_WITHIN: Duration = Duration::from_secs(30);
 /// Each question locks the whole Gluster pool for a moment.
 const GLUSTER_EVERY: Duration = Duration::from_secs(600);
 const GLUSTER_WITHIN: Duration = Duration::from_secs(60);
@@ -48,7 +50,7 @@ const POOLS_WITHIN: Duration = Duration::from_secs(20);
 const ZFS: &str = "/proc/spl/kstat/zfs";
 const UNITS_EVERY: Duration = Duration::from_secs(60);
 const UNITS_WITHIN: Duration = Duration::from_secs(5);
-/// An answer that is older than so many of its periods is told as silence.
+/// An answer that is older than so many of its periods, each with the time that an answer may take, is told as silence.
 const PERIODS_OLD: u32 = 3;
 /// Stack of an asking thread, bytes: parsers here are flat, and there may be dozens.
 const STACK_BYTES: usize = 256 << 10;
@@ -62,7 +64,7 @@ pub(super) struct Asking {
     updates: Slot<Option<UpdatesReading>>,
     pools: Option<Slot<Vec<ZpoolReading>>>,
     plugins: Vec<(String, Slot<PluginReading>)>,
-    devices: Slot<Option<Answer>>,
+    devices: Slot<Devices>,
 }
 
 impl Asking {
@@ -71,22 +73,23 @@ impl Asking {
         let config = &shared.config.health;
         let upses = config.upses.iter().map(|at| {
             let (daemon, ask) = ask_ups(at.clone());
-            (daemon, Slot::telling(shared, "ups", UPS_EVERY, ask, |upses| state_of(upses)))
+            (daemon, Slot::telling(shared, "ups", (UPS_EVERY, UPS_WITHIN), ask, |upses| state_of(upses)))
         });
         let ceph = config.ceph.clone().map(|name| {
             let mut ceph = Ceph::new(&Settings { name: name.clone(), ..Settings::default() });
-            (name, Slot::start(shared, "ceph", CEPH_EVERY, move || ceph.ask()))
+            (name, Slot::start(shared, "ceph", (CEPH_EVERY, CEPH_WITHIN), move || ceph.ask()))
         });
         let gluster = config.gluster.then(|| {
             let mut gluster = Gluster::new("gluster", GLUSTER_WITHIN);
-            Slot::start(shared, "gluster", GLUSTER_EVERY, move || gluster.ask())
+            Slot::start(shared, "gluster", (GLUSTER_EVERY, GLUSTER_WITHIN), move || gluster.ask())
         });
         let bus = Path::new(systemd::BUS);
-        let units =
-            bus.exists().then(|| Slot::start(shared, "units", UNITS_EVERY, move || systemd::ask(bus, UNITS_WITHIN)));
+        let units = bus.exists().then(|| {
+            Slot::start(shared, "units", (UNITS_EVERY, UNITS_WITHIN), move || systemd::ask(bus, UNITS_WITHIN))
+        });
         let pools = Path::new(ZFS).exists().then(|| {
             let mut zpool = Zpool::new("zpool", POOLS_WITHIN);
-            Slot::start(shared, "zpool", POOLS_EVERY, move || zpool.ask())
+            Slot::start(shared, "zpool", (POOLS_EVERY, POOLS_WITHIN), move || zpool.ask())
         });
         let plugins = config.plugins.iter().map(|plugin| {
             let user = plugin.user.as_deref().map(user_ids);
@@ -96,12 +99,18 @@ impl Asking {
                 Ok(plugin) => plugin.ask(),
                 Err(unknown) => Err(AskError::Refused { whom: "the list of users".to_owned(), words: unknown.clone() }),
             };
-            (plugin.name.clone(), Slot::start(shared, "plugin", plugin.every, ask))
+            (plugin.name.clone(), Slot::start(shared, "plugin", (plugin.every, plugin.timeout), ask))
         });
         Self {
             plugins: plugins.collect(),
-            updates: Slot::start(shared, "updates", UPDATES_EVERY, updates()),
-            devices: Slot::start(shared, "devices", DEVICES_EVERY, devices(config.probe.clone())),
+            updates: Slot::start(shared, "updates", (UPDATES_EVERY, DNF_WITHIN), updates()),
+            devices: Slot::telling(
+                shared,
+                "devices",
+                (DEVICES_EVERY, probe::PROBE_WAIT),
+                devices(config.probe.clone()),
+                |devices| devices.silence.is_some(),
+            ),
             pools,
             upses: upses.collect(),
             ceph,
@@ -121,7 +130,8 @@ impl Asking {
             updates: self.updates.newest().and_then(Result::transpose),
             pools: self.pools.as_ref().and_then(Slot::newest),
             plugins: self.plugins.iter().map(|(name, slot)| (name.clone(), slot.newest())).collect(),
-            devices: self.devices.newest().and_then(Result::transpose),
+            // The thread that asks has a deadline for each question, so it is never silent itself.
+            devices: self.devices.newest().and_then(Result::ok).unwrap_or_default(),
             store: None,
         }
     }
@@ -136,12 +146,24 @@ fn updates() -> impl FnMut() -> Result<Option<UpdatesReading>, AskError> + Send 
     }
 }
 
-/// What adit-probe says; `None` where it is not installed.
-fn devices(path: PathBuf) -> impl FnMut() -> Result<Option<Answer>, AskError> + Send {
-    move || match probe::ask(&path, probe::PROBE_WAIT) {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_absent() => Ok(None),
-        Err(error) => Err(AskError::Refused { whom: "adit-probe".to_owned(), words: crate::report::chain(&error) }),
+/// What adit-probe says. While it is silent its newest answer stands: a helper that is started anew must not take a
+/// controller and all its disks out of the report. One that never answered and is not there is not installed.
+fn devices(path: PathBuf) -> impl FnMut() -> Result<Devices, AskError> + Send {
+    let mut newest: Option<(Answer, Instant)> = None;
+    move || {
+        let silence = match probe::ask(&path, probe::PROBE_WAIT) {
+            Ok(answer) => {
+                newest = Some((answer, Instant::now()));
+                None
+            }
+            Err(error) if error.is_absent() && newest.is_none() => None,
+            Err(error) => {
+                let words = format!("see systemctl status adit-probe ({})", crate::report::chain(&error));
+                Some(Silence { why: Why::NotAnswering, words })
+            }
+        };
+        let answer = newest.as_ref().map(|(answer, at)| answer.clone().aged(at.elapsed().as_secs()));
+        Ok(Devices { answer, silence })
     }
 }
 
@@ -184,7 +206,8 @@ struct Newest<T> {
 /// One that is asked again and again.
 struct Slot<T> {
     newest: Arc<Mutex<Newest<T>>>,
-    every: Duration,
+    /// An answer of this age is told as silence.
+    old_after: Duration,
     /// Dropped, it ends the thread.
     _stop: mpsc::Sender<()>,
 }
@@ -193,18 +216,18 @@ impl<T: Clone + Send + 'static> Slot<T> {
     fn start(
         shared: &Arc<Shared>,
         name: &str,
-        every: Duration,
+        times: (Duration, Duration),
         ask: impl FnMut() -> Result<T, AskError> + Send + 'static,
     ) -> Self {
-        Self::telling(shared, name, every, ask, |_| ())
+        Self::telling(shared, name, times, ask, |_| ())
     }
 
-    /// A report is due at once when the first answer comes, when silence begins or ends, and when what `state` takes from
+    /// Asks every so often; an answer comes within the other time. A report is due at once when the first answer comes, when silence begins or ends, and when what `state` takes from
     /// two answers differs.
     fn telling<S: PartialEq + Send + 'static>(
         shared: &Arc<Shared>,
         name: &str,
-        every: Duration,
+        (every, within): (Duration, Duration),
         mut ask: impl FnMut() -> Result<T, AskError> + Send + 'static,
         state: impl Fn(&T) -> S + Send + 'static,
     ) -> Self {
@@ -248,16 +271,16 @@ impl<T: Clone + Send + 'static> Slot<T> {
             let silence = Silence { why: Why::NotAnswering, words: format!("no thread to ask it: {error}") };
             newest.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(Err(silence));
         }
-        Self { newest, every, _stop: stop }
+        Self { newest, old_after: (every + within) * PERIODS_OLD, _stop: stop }
     }
 
     fn newest(&self) -> Asked<T> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let age = newest.at.elapsed();
-        if age <= self.every * PERIODS_OLD {
+        if age <= self.old_after {
             return newest.answer.clone();
         }
-        let words = format!("no answer for {} min", age.as_secs() / 60);
+        let words = format!("no answer for {}", show::duration(age.as_secs()));
         Some(Err(Silence { why: Why::NotAnswering, words }))
     }
 }

@@ -6,17 +6,19 @@
 mod asking;
 mod looker;
 mod probe;
+mod stored;
 
 use crate::clock;
 use crate::event::Event;
 use crate::shared::Shared;
-use adit_health::{Arrival, Component, Finding, Gathered, Report, SourceArrival, StoreReading, Surroundings, rules};
+use adit_health::{Finding, Gathered, Report, Surroundings, rules, show};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
 use asking::Asking;
 pub(crate) use looker::Remembered;
 use looker::{Look, Looker, Seen};
 use std::sync::Arc;
 use std::time::Duration;
+use stored::Stored;
 use tokio::time::Instant;
 
 /// How old a report may get.
@@ -45,7 +47,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         }
     };
     let asking = Asking::start(&shared);
-    let mut rounds = Rounds { shared, looker, asking, stored: remembered, stored_at: Instant::now() };
+    let mut rounds =
+        Rounds { shared, looker, asking, store: Stored::default(), stored: remembered, stored_at: Instant::now() };
     loop {
         rounds.round().await;
         tokio::select! {
@@ -59,6 +62,7 @@ struct Rounds {
     shared: Arc<Shared>,
     looker: Looker,
     asking: Asking,
+    store: Stored,
     /// What was stored last.
     stored: Remembered,
     stored_at: Instant,
@@ -68,11 +72,10 @@ impl Rounds {
     async fn round(&mut self) {
         let shared = Arc::clone(&self.shared);
         let shows = shared.health_wanted();
-        let gathered = Gathered { store: store_reading(&shared).await, ..self.asking.newest() };
-        let power_ends = shared.config.health.shutdown && power_ends(&gathered);
-        let forget = shared.state.as_ref().map(crate::state::State::take_forgotten).unwrap_or_default();
-        let urgent = !forget.is_empty();
-        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered, forget });
+        let store = self.store.newest(&shared).await;
+        let forget = shared.state.as_ref().map(crate::state::State::forgotten).unwrap_or_default();
+        let gathered = Gathered { store, ..self.asking.newest() };
+        let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered, forget: forget.clone() });
         let began = Instant::now();
         let seen = loop {
             match tokio::time::timeout(LOOK_WITHIN, &mut seen).await {
@@ -80,20 +83,26 @@ impl Rounds {
                 // Whoever waits for this report gets the one before, which says why it is old.
                 Err(_late) => self.publish_stuck(began.elapsed()),
             }
+            self.go_when_power_ends().await;
         };
         match seen {
             Ok(Seen { report, remembered }) => {
                 self.publish(&report);
-                self.remember(remembered, urgent);
+                self.remember(remembered, &forget);
             }
             Err(_gone) => shared.events.record(&Event::Trouble { what: "the health thread broke off".to_owned() }),
         }
         shared.health_shown.send_replace(shows);
-        if power_ends {
-            // The report above says why; monitors get a moment to hear it before the links end.
+        self.go_when_power_ends().await;
+    }
+
+    /// Stops the agent when it is told to do so and every UPS says that its battery ends, whatever hangs meanwhile.
+    async fn go_when_power_ends(&self) {
+        if self.shared.config.health.shutdown && power_ends(&self.asking.newest()) {
+            // The newest report says why; monitors get a moment to hear it before the links end.
             tokio::time::sleep(TELL).await;
-            shared.events.record(&Event::Stopping { why: "every UPS says that its battery ends" });
-            shared.power_ends();
+            self.shared.events.record(&Event::Stopping { why: "every UPS says that its battery ends" });
+            self.shared.power_ends();
         }
     }
 
@@ -111,12 +120,13 @@ impl Rounds {
     }
 
     /// Losing what is remembered costs days of growth, not a verdict of the moment: so it is stored now and then. What a
-    /// person retired stays retired whatever comes.
-    fn remember(&mut self, remembered: Remembered, urgent: bool) {
-        let due = urgent || self.stored.memory.is_empty() || self.stored_at.elapsed() >= REMEMBER_EVERY;
-        let Some(state) = self.shared.state.as_ref().filter(|_| due && remembered != self.stored) else { return };
+    /// person retired stays retired whatever comes: its order goes only after that is stored.
+    fn remember(&mut self, remembered: Remembered, forget: &[String]) {
+        let late = self.stored.memory.is_empty() || self.stored_at.elapsed() >= REMEMBER_EVERY;
+        let due = !forget.is_empty() || (late && remembered != self.stored);
+        let Some(state) = self.shared.state.as_ref().filter(|_| due) else { return };
         self.stored_at = Instant::now();
-        match state.put_health_remembered(&remembered) {
+        match state.put_health_remembered(&remembered).and_then(|()| state.obeyed(forget)) {
             Ok(()) => self.stored = remembered,
             Err(error) => self.shared.events.record(&Event::Trouble { what: crate::report::chain(&error) }),
         }
@@ -133,63 +143,8 @@ fn power_ends(gathered: &Gathered) -> bool {
 /// The report before, with a word that nothing newer is to be had.
 fn stuck(mut report: Report, for_so_long: Duration) -> Report {
     let finding = Finding::new(Check::AgentSelf, Verdict::Critical, Reason::HelperStuck)
-        .with_detail(format!("the look at this machine hangs for {} s", for_so_long.as_secs()));
+        .with_detail(format!("the look at this machine hangs for {}", show::duration(for_so_long.as_secs())));
     report.components.retain(|component| component.kind != ComponentKind::Agent);
-    report.components.push(Component {
-        kind: ComponentKind::Agent,
-        id: "agent".to_owned(),
-        label: "agent".to_owned(),
-        findings: vec![finding],
-        readings: Vec::new(),
-    });
+    report.components.push(rules::system::agent(finding));
     report
-}
-
-async fn store_reading(shared: &Shared) -> Option<StoreReading> {
-    let served = shared.store.as_ref()?;
-    let path = served.path.clone();
-    let (verified_s, first_damaged) = {
-        let verified = shared.verified();
-        (verified.last_s, verified.first_damaged.map(|id| id.to_string()))
-    };
-    let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-    let periods = shared.periods();
-    let reading = served
-        .handle
-        .call(move |store| {
-            let status = store.status();
-            let sources = store
-                .sources()
-                .iter()
-                .map(|source| SourceArrival {
-                    id: source.id.to_string(),
-                    name: source.name.clone(),
-                    newest: store.newest_arrival(&source.id).map(|newest| Arrival {
-                        head: newest.head.to_string(),
-                        seq: newest.seq,
-                        received_s: newest.received_s,
-                        new_bytes: newest.new_bytes,
-                        bytes_before: newest.bytes_before,
-                    }),
-                    session_open: store.pending(&source.id).is_some(),
-                    period_s: periods.get(&source.id).copied().unwrap_or(0).into(),
-                })
-                .collect();
-            StoreReading {
-                path: path.display().to_string(),
-                size_bytes,
-                free_bytes: status.free_bytes.unwrap_or(0),
-                stored_bytes: status.record_bytes,
-                records: status.records,
-                snapshots: status.snapshots,
-                damaged: status.damaged_records,
-                first_damaged,
-                read_only: status.read_only,
-                created_s: status.created_s,
-                verified_s,
-                sources,
-            }
-        })
-        .await;
-    reading.ok()
 }

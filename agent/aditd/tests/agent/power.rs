@@ -76,12 +76,27 @@ async fn a_low_battery_stops_the_agent_in_order_and_asks_for_the_power_off() {
     assert!(lab.wait().await.success());
     // The store was closed as after any stop: the next start has nothing to mend.
     *status.lock().expect("whole") = "OL CHRG";
-    std::fs::remove_file(&order).expect("removed");
     lab.start_again_as_program(None).await;
     let socket = lab.dir.path().join("health.sock");
     until("the UPS is well", || ups(&socket).is_some_and(|(verdict, _)| verdict == Verdict::Ok)).await;
-    assert!(!order.exists());
+    assert!(!order.exists(), "an order that nobody followed is taken back");
     assert!(lab.terminate().success());
+}
+
+/// A pipe that nobody writes stands for a disk that hangs.
+#[tokio::test]
+async fn a_low_battery_is_obeyed_though_a_disk_hangs() {
+    let status = Arc::new(Mutex::new("OL"));
+    let mut lab = lab_with(&status, true).await;
+    assert!(lab.terminate().success());
+    nix::unistd::mkfifo(&lab.dir.path().join("runs.jsonl"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let config = std::fs::read_to_string(lab.config_path()).expect("read");
+    std::fs::write(lab.config_path(), format!("backups = [{:?}]\n{config}", lab.dir.path())).expect("written");
+    *status.lock().expect("whole") = "OB DISCHRG LB";
+    lab.start_again_as_program(None).await;
+    let order = lab.dir.path().join("poweroff");
+    until("the machine is told to power off", || order.exists()).await;
+    assert!(lab.wait().await.success());
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Where the agent of a machine answers unless told otherwise.
+pub const PATH: &str = "/run/adit/health.sock";
 /// Owner and group may ask.
 const MODE: u32 = 0o660;
 

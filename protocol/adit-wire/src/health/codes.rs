@@ -745,6 +745,8 @@ numbered! {
         AddedKib = 122, "added, KiB";
         /// Size of a disk, GiB.
         SizeGib = 123, "size, GiB";
+        /// Whether a disk's platters stand: 1 when they do.
+        Asleep = 124, "asleep";
     }
 }
 
