@@ -121,6 +121,16 @@ pub const TABLE: &[Row] = &[
     Row::new(Service::Admin, 4, "REVOKE", true, ADMIN),
     Row::new(Service::Admin, 6, "VERIFY", true, SOURCE | ADMIN),
     Row::new(Service::Admin, 9, "UNPAIR", true, PEERS),
+    Row::new(Service::Appliance, 1, "LOOK", true, ADMIN | MONITOR | CONSOLE),
+    Row::new(Service::Appliance, 3, "UPDATE", true, ADMIN),
+    Row::new(Service::Appliance, 5, "UPDATEPART", false, ADMIN),
+    Row::new(Service::Appliance, 7, "ACTIVATE", true, ADMIN),
+    Row::new(Service::Appliance, 8, "RESTART", true, ADMIN),
+    Row::new(Service::Appliance, 11, "DISKS", true, ADMIN | MONITOR | CONSOLE),
+    Row::new(Service::Appliance, 13, "USEDISK", true, ADMIN),
+    Row::new(Service::Appliance, 14, "REPLACEDISK", true, ADMIN),
+    Row::new(Service::Appliance, 15, "LOCATEDISK", true, ADMIN),
+    Row::new(Service::Appliance, 16, "RETIREDISK", true, ADMIN),
 ];
 
 /// The row of a request; `None` for answers and for methods that are not known here.

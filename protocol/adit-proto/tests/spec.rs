@@ -104,7 +104,7 @@ fn the_rows_are_the_requests_of_the_lock() {
 #[test]
 fn limits_are_the_documents() {
     use adit_proto::{backup as session, pairing, token};
-    use adit_wire::{backup, frame, link, pair, read, record, refusal, signed};
+    use adit_wire::{appliance, backup, frame, link, pair, read, record, refusal, signed};
     let code: BTreeMap<&str, u64> = [
         ("DEFAULT_PORT", u64::from(adit_wire::DEFAULT_PORT)),
         ("PREFIX_BYTES", frame::PREFIX_BYTES as u64),
@@ -137,6 +137,11 @@ fn limits_are_the_documents() {
         ("SYNC_EVERY_S", u64::from(backup::SYNC_EVERY_S)),
         ("IDLE_MS", session::IDLE_MS),
         ("DAMAGED_IDS_MAX", adit_wire::admin::DAMAGED_IDS_MAX as u64),
+        ("SERIAL_BYTES_MAX", appliance::SERIAL_BYTES_MAX as u64),
+        ("UPDATE_PART_BYTES_MAX", appliance::UPDATE_PART_BYTES_MAX as u64),
+        ("UPDATE_PARTS_AHEAD", appliance::UPDATE_PARTS_AHEAD),
+        ("LOCATE_S_MAX", u64::from(appliance::LOCATE_S_MAX)),
+        ("WORDS_BYTES_MAX", appliance::WORDS_BYTES_MAX as u64),
         ("PERIOD_S_MAX", u64::from(backup::PERIOD_S_MAX)),
         ("CREDIT_FLOOR_BYTES", u64::from(backup::CREDIT_FLOOR_BYTES)),
     ]

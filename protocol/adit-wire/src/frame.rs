@@ -38,12 +38,14 @@ pub enum Service {
     Health = 5,
     /// Peers and the store are administered.
     Admin = 6,
+    /// The machine below the agent is updated, restarted, given disks.
+    Appliance = 7,
 }
 
 impl Service {
     /// Every service, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Link, Self::Pair, Self::Backup, Self::Read, Self::Recover, Self::Health, Self::Admin];
+    pub const ALL: [Self; 8] =
+        [Self::Link, Self::Pair, Self::Backup, Self::Read, Self::Recover, Self::Health, Self::Admin, Self::Appliance];
 
     /// The service of a number.
     #[must_use]

@@ -22,6 +22,7 @@ extern crate std;
 mod fmt;
 
 pub mod admin;
+pub mod appliance;
 pub mod backup;
 pub mod frame;
 pub mod health;

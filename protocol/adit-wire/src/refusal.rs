@@ -103,6 +103,62 @@ codes! {
     RecoveryUnknown = 80, Operator, "no source here belongs to this recovery key";
     /// The certificate's epoch is not above the known one.
     EpochOld = 81, Operator, "the certificate is not newer than the one known here";
+
+    /// The machine does not run from an image of ours.
+    NoAppliance = 100, Operator, "this machine runs from no image of adit's; use its package manager";
+    /// The file is no update file, or of a newer format.
+    UpdateFormat = 101, Operator, "the file is no update that this version understands";
+    /// No signature of the update verifies.
+    UpdateSignature = 102, Operator, "the update's signature does not verify";
+    /// The update is signed by a key that is not in the key set.
+    UpdateKey = 103, Operator, "the update is signed by a key that this machine does not know";
+    /// The update is for another product.
+    UpdateProduct = 104, Operator, "the update is for another product";
+    /// The update is for another processor.
+    UpdateArch = 105, Operator, "the update is for another kind of processor";
+    /// The update is of another flavour.
+    UpdateFlavour = 106, Operator, "the update is for another kind of machine (vm, hardware)";
+    /// The update's version is below the floor.
+    UpdateFloor = 107, Operator, "the update is older than this machine may go back";
+    /// The update is not newer than what runs.
+    UpdateNotNewer = 108, Operator, "the update is not newer than what runs";
+    /// What runs is too old to go to this update at once.
+    UpdateStep = 109, Operator, "an update between this version and that one has to come first";
+    /// The very same update failed on this machine before.
+    UpdateDenied = 110, Operator, "this very update failed here before; make another one";
+    /// The update is shorter than it says.
+    UpdateTruncated = 111, Operator, "the update is incomplete; send it again";
+    /// The update's content does not have the hash that was signed.
+    UpdateDigest = 112, Operator, "the update was changed on its way; send it again";
+    /// The update is larger than a slot.
+    UpdateTooLarge = 113, Operator, "the update is larger than a slot";
+    /// The new key set is not signed by a root key of the one in force.
+    UpdateKeySet = 114, Operator, "the update's new keys are not signed by a root key";
+    /// What runs is on trial itself.
+    UpdateOnTrial = 115, Operator, "the version that runs is still on trial; wait until it is confirmed";
+    /// The boot partition has no room.
+    BootFull = 116, Hardware, "the boot partition has no room for another version";
+    /// The boot partition cannot be read or written.
+    BootUnusable = 117, Hardware, "the boot partition cannot be read or written; the running version is untouched";
+    /// No version is staged, or another one.
+    NotStaged = 118, Operator, "that version is not staged";
+    /// There is no other good version.
+    NothingBack = 119, Operator, "there is no other good version to go back to";
+
+    /// No disk has this serial number, or more than one has.
+    DiskUnknown = 130, Operator, "no disk, or more than one, has that serial number";
+    /// The disk is in use.
+    DiskInUse = 131, Operator, "the disk is in use by this machine";
+    /// Something lies on the disk: a person at the box may empty it.
+    DiskHolds = 132, Operator, "the disk holds something; only a person at the box may empty it";
+    /// The disk is too small.
+    DiskTooSmall = 133, Operator, "the disk is too small";
+    /// The machine has no mirror, or the mirror has no place.
+    DiskNoPlace = 134, Operator, "the mirror has no failed or missing member that a disk could replace";
+    /// The only disk of the data cannot leave.
+    DiskLast = 135, Operator, "this is the last whole copy of the data";
+    /// Work on a disk failed.
+    DiskFailed = 136, Hardware, "the disk could not be prepared";
 }
 
 impl Code {

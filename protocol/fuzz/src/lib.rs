@@ -13,7 +13,7 @@ use adit_wire::ids::{Id, KeyId, SourceId, StoreId};
 use adit_wire::list::Ids;
 use adit_wire::record::Record;
 use adit_wire::signed::{AddressRecord, Certificate, KeyRecord, Receipt, Snapshot};
-use adit_wire::{admin, backup, health, link, pair, read, recover, refusal};
+use adit_wire::{admin, appliance, backup, health, link, pair, read, recover, refusal};
 
 /// Takes any bytes; must neither panic nor hang.
 pub type Decoder = fn(&[u8]);
@@ -71,6 +71,11 @@ pub fn message(data: &[u8]) {
     decoded!(data, health::Poll, health::Same, health::Full<'_>);
     decoded!(data, admin::Peers, admin::PeersListed<'_>, admin::Rename<'_>, admin::Revoke<'_>, admin::Done);
     decoded!(data, admin::Verify, admin::Verifying, admin::Verified<'_>, admin::Unpair);
+    decoded!(data, appliance::Look, appliance::Looked<'_>, appliance::Update, appliance::UpdateAt);
+    decoded!(data, appliance::UpdatePart<'_>, appliance::Staged, appliance::Activate, appliance::Restart);
+    decoded!(data, appliance::Doing, appliance::Progress<'_>, appliance::Disks, appliance::DisksListed<'_>);
+    decoded!(data, appliance::UseDisk<'_>, appliance::ReplaceDisk<'_>, appliance::LocateDisk<'_>);
+    decoded!(data, appliance::RetireDisk<'_>);
 }
 
 /// A record: header, references, body, hash.

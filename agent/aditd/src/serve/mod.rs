@@ -5,6 +5,7 @@
 //! peers counts at once. Services answer with values; refusing, counting and logging happen here.
 
 mod admin;
+mod appliance;
 mod backup;
 pub(crate) mod health;
 pub(crate) mod pair;
@@ -214,6 +215,7 @@ async fn route(caller: &Arc<Caller>, frame: Frame, conversation: &Conversation) 
         Service::Recover => recover::serve(caller, &frame, conversation).await,
         Service::Health => health::serve(caller, &frame, conversation).await,
         Service::Admin => admin::serve(caller, &frame, conversation).await,
+        Service::Appliance => appliance::serve(frame, conversation).await,
         // Pairing has its own door, and the link answers for itself.
         Service::Pair | Service::Link => Err(ServeError::refused(Code::UnknownMethod)),
     }

@@ -56,8 +56,36 @@ fn requests_refuse_trailing_bytes_and_reports_skip_them() {
 #[test]
 fn every_request_refuses_trailing_bytes() {
     let requests = [
-        "Ping", "Pair", "Paired", "Hello", "Open", "Have", "Commit", "Certify", "Period", "Prove", "List", "Fetch",
-        "Recover", "Adopt", "Poll", "Peers", "Rename", "Revoke", "Verify", "Unpair",
+        "Ping",
+        "Pair",
+        "Paired",
+        "Hello",
+        "Open",
+        "Have",
+        "Commit",
+        "Certify",
+        "Period",
+        "Prove",
+        "List",
+        "Fetch",
+        "Recover",
+        "Adopt",
+        "Poll",
+        "Peers",
+        "Rename",
+        "Revoke",
+        "Verify",
+        "Unpair",
+        "Look",
+        "Update",
+        "UpdatePart",
+        "Activate",
+        "Restart",
+        "Disks",
+        "UseDisk",
+        "ReplaceDisk",
+        "LocateDisk",
+        "RetireDisk",
     ];
     for case in cases() {
         assert_eq!(requests.contains(&case.name), case.trailing == Trailing::Refused, "{}", case.name);

@@ -4,6 +4,11 @@
 mod schema;
 
 use adit_wire::admin::{Done, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verified, Verify, Verifying};
+use adit_wire::appliance::{
+    Activate, Disk, Disks, DisksListed, Doing, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
+    RetireDisk, SERIAL_BYTES_MAX, Slot, Staged, UPDATE_PART_BYTES_MAX, Update, UpdateAt, UpdatePart, UseDisk, Version,
+    WORDS_BYTES_MAX,
+};
 use adit_wire::backup::{
     Ack, Certified, Certify, Commit, Committed, Have, Having, Hello, IDS_MAX, Missing, Newest, Open, PERIOD_S_MAX,
     Pending, Period, Welcome,
@@ -121,7 +126,7 @@ const LAST_KEY: PublicKey = PublicKey([0xff; 32]);
 pub(crate) fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
-        [link(), pair(), backup(), read(), recover(), health(), admin()].into_iter().flatten().collect()
+        [link(), pair(), backup(), read(), recover(), health(), admin(), appliance()].into_iter().flatten().collect()
     })
 }
 
@@ -376,6 +381,69 @@ fn admin() -> Vec<Case> {
     ]
 }
 
+const LAST_VERSION: Version = (u16::MAX, u16::MAX, u32::MAX);
+
+fn appliance() -> Vec<Case> {
+    let looked = Looked {
+        version: (0, 0, 0),
+        floor: (0, 0, 0),
+        start: "",
+        reset: "",
+        data: "",
+        watchdog: "",
+        uptime_s: 0,
+        slots: Parts::default(),
+    };
+    vec![
+        case!(Look: "only" Look {}),
+        case!(Looked: "min" looked,
+        "typical" Looked {
+            version: (1, 2, 3), floor: (1, 0, 0), start: "normal", reset: "power on", data: "mounted",
+            watchdog: "i6300ESB timer", uptime_s: 300, slots: Parts::new(joined(&[part(&slot())])),
+        },
+        "max" Looked {
+            version: LAST_VERSION, floor: LAST_VERSION, uptime_s: u64::MAX, slots: Parts::new(filled(600)), ..looked
+        }),
+        case!(Update: "min" Update { bytes: 0, hash: [0; 32] }, "typical" Update { bytes: 15 << 20, hash: [7; 32] },
+            "max" Update { bytes: u64::MAX, hash: [0xff; 32] }),
+        case!(UpdateAt: "min" UpdateAt { offset: 0 }, "typical" UpdateAt { offset: 1 << 20 },
+            "max" UpdateAt { offset: u64::MAX }),
+        case!(UpdatePart: "min" UpdatePart { offset: 0, bytes: &[] },
+            "typical" UpdatePart { offset: 1 << 20, bytes: filled(40) },
+            "max" UpdatePart { offset: u64::MAX, bytes: filled(UPDATE_PART_BYTES_MAX) }),
+        case!(Staged: "min" Staged { version: (0, 0, 0) }, "typical" Staged { version: (1, 2, 3) },
+            "max" Staged { version: LAST_VERSION }),
+        case!(Activate: "min" Activate { version: (0, 0, 0) }, "typical" Activate { version: (1, 2, 3) },
+            "max" Activate { version: LAST_VERSION }),
+        case!(Restart: "min" Restart { back: false }, "back" Restart { back: true }),
+        case!(Doing: "only" Doing {}),
+        case!(Progress: "min" Progress { doing: "" }, "typical" Progress { doing: "makes a file system" },
+            "max" Progress { doing: text(WORDS_BYTES_MAX) }),
+        case!(Disks: "only" Disks {}),
+        case!(DisksListed: "min" DisksListed { disks: Parts::default() },
+            "typical" DisksListed { disks: Parts::new(joined(&[part(&disk())])) },
+            "max" DisksListed { disks: Parts::new(filled(1_000_000)) }),
+        case!(UseDisk: "min" UseDisk { serial: "", mirror: "" }, "typical" UseDisk { serial: "WD-1", mirror: "WD-2" },
+            "max" UseDisk { serial: text(SERIAL_BYTES_MAX), mirror: text(SERIAL_BYTES_MAX) }),
+        case!(ReplaceDisk: "min" ReplaceDisk { old: "", new: "" },
+            "typical" ReplaceDisk { old: "WD-1", new: "WD-3" },
+            "max" ReplaceDisk { old: text(SERIAL_BYTES_MAX), new: text(SERIAL_BYTES_MAX) }),
+        case!(LocateDisk: "min" LocateDisk { serial: "", seconds: 0 },
+            "typical" LocateDisk { serial: "WD-1", seconds: 30 },
+            "max" LocateDisk { serial: text(SERIAL_BYTES_MAX), seconds: LOCATE_S_MAX }),
+        case!(RetireDisk: "min" RetireDisk { serial: "" }, "typical" RetireDisk { serial: "WD-1" },
+            "max" RetireDisk { serial: text(SERIAL_BYTES_MAX) }),
+    ]
+}
+
+fn slot() -> Slot<'static> {
+    Slot { version: (1, 2, 3), state: "good", tries_left: 0, runs: true, reason: "" }
+}
+
+fn disk() -> Disk<'static> {
+    Disk { serial: "WD-1", model: "WDC WD40EFRX", node: "sda", bytes: 4 << 40, part: "data", holds: "ext4 adit-data" }
+}
+
 fn peer(role: Role) -> Peer<'static> {
     Peer { name: "vm1", role, key: KEY, source: SOURCE, heard_s: 1_795_000_000, connected: true }
 }
@@ -401,6 +469,13 @@ pub(crate) fn part_cases() -> Vec<PartCase> {
         part_case!(Recoverable: "max" recoverable),
         part_case!(Peer: "max" peer(Role::Source), "typical" peer(Role::Replica)),
         part_case!(Entry: "max" entry),
+        part_case!(Slot: "typical" slot(), "max" Slot {
+            version: LAST_VERSION, state: text(16), tries_left: u8::MAX, runs: true, reason: text(WORDS_BYTES_MAX),
+        }),
+        part_case!(Disk: "typical" disk(), "max" Disk {
+            serial: text(SERIAL_BYTES_MAX), model: text(64), node: text(16), bytes: u64::MAX, part: text(16),
+            holds: text(WORDS_BYTES_MAX),
+        }),
     ]
 }
 
