@@ -28,7 +28,7 @@ check: ## the quick part of test: format and lints
 fmt: ## format all code
 	cargo fmt --all
 
-no-std: ## prove that adit-wire and adit-proto need no std, three ways: plain, log, defmt
+no-std: ## prove that adit-wire, adit-proto and adit-slots need no std, three ways: plain, log, defmt
 	@$(PARTS) no-std
 
 fuzz: ## fuzz every decoder, SECONDS_EACH=60 a target (needs a nightly toolchain)

@@ -84,7 +84,7 @@ part_smartctl() {
 part_no-std() {
     for feature in none log defmt; do
         cargo rustc --quiet --package adit-nostd --lib --features "$feature" -- --cfg no_std_proof
-        echo "no_std: adit-wire and adit-proto with $feature"
+        echo "no_std: adit-wire, adit-proto and adit-slots with $feature"
     done
     if cargo rustc --quiet --package adit-nostd --lib --features std -- --cfg no_std_proof 2>/dev/null; then
         die "the proof of no_std would not notice std"

@@ -20,10 +20,11 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
+    ("adit-slots", &["adit-wire"]),
     ("adit-store", &["adit-wire"]),
     ("adit-archive", &["adit-wire"]),
     ("adit-device", &[]),
@@ -37,7 +38,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("adit-guest", &[]),
     ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-health", "adit-guest", "adit-image"]),
     ("scenarios", &["adit-wire", "adit-guest", "adit-hil"]),
-    ("adit-nostd", &["adit-wire", "adit-proto"]),
+    ("adit-nostd", &["adit-wire", "adit-proto", "adit-slots"]),
     ("adit-tidy", &["adit-wire"]),
     ("adit-bench", &["adit-device", "adit-health", "adit-link", "adit-wire"]),
     (
@@ -57,10 +58,11 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("adit-sim", &["adit-wire", "adit-proto", "adit-store", "adit-archive", "adit-health"]),
 ];
 /// Everything from outside that the pure rooms may use: no file, socket, thread, clock or random source among them.
-const PURE: [(&str, &[&str]); 3] = [
+const PURE: [(&str, &[&str]); 4] = [
     ("adit-wire", &["serde", "postcard", "blake3", "thiserror", "log", "defmt"]),
     ("adit-proto", &["serde", "blake3", "thiserror", "bech32", "zeroize", "log", "defmt"]),
     ("adit-device", &["serde", "postcard", "thiserror"]),
+    ("adit-slots", &["blake3", "crc", "embedded-io", "thiserror", "log", "defmt"]),
 ];
 /// Rooms that only test: nothing may depend on them.
 const TEST_ROOMS: [&str; 7] =

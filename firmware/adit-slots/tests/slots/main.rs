@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! adit-slots as whoever uses it sees it: frozen bytes, refusals, noise.
+
+mod frozen;
+mod refusals;
+mod signing;
