@@ -7,6 +7,7 @@ use crate::devices::Devices;
 use crate::judge::Judge;
 use crate::model::{Component, Finding};
 use crate::readings::ceph::CephReading;
+use crate::readings::certificate::CertificateReading;
 use crate::readings::gluster::GlusterReading;
 use crate::readings::plugin::PluginReading;
 use crate::readings::silence::Silence;
@@ -39,6 +40,8 @@ pub struct Gathered {
     pub updates: Asked<UpdatesReading>,
     /// ZFS.
     pub pools: Asked<Vec<ZpoolReading>>,
+    /// Certificates that endpoints show.
+    pub certificates: Vec<CertificateReading>,
     /// Plugins, by name.
     pub plugins: Vec<(String, Asked<PluginReading>)>,
 }
@@ -67,6 +70,8 @@ impl Gathered {
         if let Some(Ok(pools)) = &self.pools {
             components.extend(pools.iter().map(|pool| rules::zpool::zpool(judge, pool)));
         }
+        let now_s = judge.now_s();
+        components.extend(self.certificates.iter().map(|found| rules::certificate::certificate(found, now_s)));
         for (name, asked) in &self.plugins {
             match asked {
                 Some(Ok(plugin)) => components.push(rules::plugin::plugin(plugin)),

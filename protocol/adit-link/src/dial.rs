@@ -124,9 +124,9 @@ pub struct Tried {
 
 /// An address to try.
 #[derive(Clone, Debug)]
-struct Candidate {
-    target: String,
-    address: SocketAddrV6,
+pub(crate) struct Candidate {
+    pub(crate) target: String,
+    pub(crate) address: SocketAddrV6,
 }
 
 impl Candidate {
@@ -190,7 +190,7 @@ async fn resolve(targets: &[Target], within: Duration) -> (Vec<Candidate>, Vec<T
     (candidates, failed)
 }
 
-async fn addresses(target: &Target, within: Duration) -> Result<Vec<SocketAddrV6>, DialError> {
+pub(crate) async fn addresses(target: &Target, within: Duration) -> Result<Vec<SocketAddrV6>, DialError> {
     let (name, port) = match target {
         Target::Address(address) if is_ipv4_inside(address.ip()) => return Err(DialError::OnlyIpv4),
         Target::Address(address) => return Ok(vec![*address]),
@@ -216,7 +216,7 @@ struct Dialler {
     deadlines: Deadlines,
 }
 
-type Connected = (Candidate, Result<TcpStream, DialError>);
+pub(crate) type Connected = (Candidate, Result<TcpStream, DialError>);
 
 impl Dialler {
     /// Connects side by side; hands the first connection that proves its key over.
@@ -288,7 +288,7 @@ impl Dialler {
     }
 }
 
-async fn connect(candidate: Candidate, within: Duration) -> Connected {
+pub(crate) async fn connect(candidate: Candidate, within: Duration) -> Connected {
     let stream = match timeout(within, open(candidate.address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(explain_connect(&error, is_global(candidate.address.ip()) && !has_global_address())),

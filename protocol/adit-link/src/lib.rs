@@ -8,6 +8,7 @@
 //! than the named limits say.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod conversation;
 mod dial;
 mod door;
@@ -25,6 +26,7 @@ mod table;
 mod target;
 mod tls;
 
+pub use certificate::{CertificateError, certificate};
 pub use conversation::{Conversation, Frame};
 pub use dial::{DialError, HopReport, Tried, dial, probe};
 pub use door::{Door, Gate};

@@ -36,6 +36,9 @@ pub const LATE_FRAMES_MAX: u64 = 65_536;
 pub const LINK_BODY_BYTES_MAX: usize = 4 << 10;
 /// Bytes that a handshake may take from the other side.
 pub const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
+/// Bytes that a handshake with an endpoint of the admin's may take: a long chain of 4096-bit keys is 10 KiB. Below the 64 KiB at
+/// which rustls itself gives up.
+pub const CHAIN_BYTES_MAX: usize = 32 << 10;
 
 const _: () = assert!(IN_BYTES_MAX >= RECORD_BODY_BYTES_MAX + FRAME_COST_BYTES);
 

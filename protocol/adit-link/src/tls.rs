@@ -2,7 +2,9 @@
 //! Every call into rustls. TLS 1.3 only, raw public keys on both sides (RFC 7250), Ed25519, one hybrid key exchange, two
 //! suites; no tickets, no resumption, no early data: each connection shows both keys anew.
 //!
-//! It compares keys and nothing else: there are no certificates, names or dates. What a key may do is decided elsewhere.
+//! Of peers it compares keys and nothing else: there are no certificates, names or dates. What a key may do is decided elsewhere.
+
+pub(crate) mod look;
 
 use crate::door::{Door, Gate};
 use crate::identity::Identity;

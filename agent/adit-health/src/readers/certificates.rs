@@ -4,7 +4,7 @@
 //!
 //! Can block: when a file lies on a file system that hangs.
 
-use crate::readings::certificate::{CertificateReading, Validity};
+use crate::readings::certificate::{CertificateReading, Unseen, Validity};
 use crate::text;
 use data_encoding::{BASE64, DecodeError};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub(crate) fn certificates(root: &Path, paths: &[PathBuf]) -> Vec<CertificateRea
         .map(|path| CertificateReading {
             place: path.to_string_lossy().into_owned(),
             validity: match text::bytes(&root.join(path.strip_prefix("/").unwrap_or(path))) {
-                Some(bytes) => validity(&bytes).ok_or_else(|| "no certificate in it".to_owned()),
-                None => Err("no such file, or not allowed to read it".to_owned()),
+                Some(bytes) => validity(&bytes).ok_or_else(|| Unseen::Unreadable("no certificate in it".to_owned())),
+                None => Err(Unseen::Unreadable("no such file, or not allowed to read it".to_owned())),
             },
         })
         .collect()
@@ -51,7 +51,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 
 /// Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer, validity … (RFC 5280 §4.1).
-fn of_certificate(der: &[u8]) -> Option<Validity> {
+pub(crate) fn of_certificate(der: &[u8]) -> Option<Validity> {
     let (certificate, _) = element(der, SEQUENCE)?;
     let (mut rest, _) = element(certificate, SEQUENCE)?;
     if let Some((_, after)) = element(rest, VERSION) {
@@ -147,8 +147,8 @@ mod tests {
     fn a_file_that_is_missing_says_so() {
         let tree = text::tree(&[("etc/ssl/a.pem", "nothing")]);
         let read = certificates(tree.path(), &["/etc/ssl/a.pem".into(), "/etc/ssl/b.pem".into()]);
-        assert_eq!(read[0].validity, Err("no certificate in it".into()));
-        assert!(read[1].validity.clone().unwrap_err().starts_with("no such file"));
+        assert_eq!(read[0].validity, Err(Unseen::Unreadable("no certificate in it".into())));
+        assert!(matches!(&read[1].validity, Err(Unseen::Unreadable(why)) if why.starts_with("no such file")));
     }
 
     proptest! {

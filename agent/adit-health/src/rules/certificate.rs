@@ -3,7 +3,7 @@
 //! six days and too late for one that a person must order; they are capped, so that one of ten years does not warn for two.
 
 use crate::model::{Component, Finding};
-use crate::readings::certificate::{CertificateReading, Validity};
+use crate::readings::certificate::{CertificateReading, Unseen, Validity};
 use adit_wire::health::codes::{Check, ComponentKind, Quantity, Reason, Verdict};
 
 const DAY_S: i64 = 86_400;
@@ -23,10 +23,7 @@ pub fn certificate(reading: &CertificateReading, now_s: u64) -> Component {
     let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
     let (finding, days_left) = match &reading.validity {
         Ok(validity) => (ends(*validity, now_s), Some(validity.until_s.saturating_sub(now_s).div_euclid(DAY_S))),
-        Err(why) => {
-            let finding = Finding::new(Check::Certificate, Verdict::Critical, Reason::CertificateUnreadable);
-            (finding.with_detail(why.clone()), None)
-        }
+        Err(unseen) => (unread(unseen), None),
     };
     Component {
         kind: ComponentKind::Certificate,
@@ -35,6 +32,16 @@ pub fn certificate(reading: &CertificateReading, now_s: u64) -> Component {
         findings: vec![finding],
         readings: vec![(Quantity::DaysLeft, days_left)],
     }
+}
+
+fn unread(unseen: &Unseen) -> Finding {
+    let (verdict, reason, why) = match unseen {
+        Unseen::Unreadable(why) => (Verdict::Critical, Reason::CertificateUnreadable, why),
+        // It may be the way there that is down, and the service well for all others.
+        Unseen::Silent(why) => (Verdict::Warning, Reason::NotAnswering, why),
+        Unseen::Unspoken(why) => (Verdict::Unknown, Reason::NotReadable, why),
+    };
+    Finding::new(Check::Certificate, verdict, reason).with_detail(why.clone())
 }
 
 fn ends(validity: Validity, now_s: i64) -> Finding {

@@ -3,7 +3,7 @@
 
 use super::{Bench, Case};
 use adit_health::Finding;
-use adit_health::readings::certificate::{CertificateReading, Validity};
+use adit_health::readings::certificate::{CertificateReading, Unseen, Validity};
 use adit_health::rules::certificate;
 use adit_wire::health::codes::{Check, Reason, Verdict};
 
@@ -18,6 +18,11 @@ fn judged(bench: &Bench, days: i64, hours_left: i64) -> Vec<Finding> {
     let until_s = bench.now_s().cast_signed() + hours_left * 3_600;
     let validity = Ok(Validity { from_s: until_s - days * DAY_S, until_s });
     certificate::certificate(&CertificateReading { place: "/etc/x.pem".into(), validity }, bench.now_s()).findings
+}
+
+fn unseen(bench: &Bench, why: Unseen) -> Vec<Finding> {
+    let reading = CertificateReading { place: "mail.example.org:993".into(), validity: Err(why) };
+    certificate::certificate(&reading, bench.now_s()).findings
 }
 
 const SOON: &[(Check, Verdict, Reason)] = &[(Check::Certificate, Verdict::Warning, Reason::CertificateEnds)];
@@ -39,13 +44,21 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "6 days of ten years", source: OWN, judge: |bench| judged(bench, 3_650, 6 * 24), expect: NOW },
     Case { name: "it ended an hour ago", source: OWN, judge: |bench| judged(bench, 365, -1), expect: ENDED },
     Case {
+        name: "an endpoint that is down",
+        source: "connect(2): ECONNREFUSED",
+        judge: |bench| unseen(bench, Unseen::Silent("nothing listens on this port".into())),
+        expect: &[(Check::Certificate, Verdict::Warning, Reason::NotAnswering)],
+    },
+    Case {
+        name: "an endpoint that speaks TLS 1.2",
+        source: "RFC 8446 appendix D.1: the server answers with protocol_version",
+        judge: |bench| unseen(bench, Unseen::Unspoken("it speaks no TLS 1.3".into())),
+        expect: &[(Check::Certificate, Verdict::Unknown, Reason::NotReadable)],
+    },
+    Case {
         name: "a file without a certificate",
         source: "RFC 7468 §5: -----BEGIN CERTIFICATE-----",
-        judge: |bench| {
-            let reading =
-                CertificateReading { place: "/etc/x.pem".into(), validity: Err("no certificate in it".into()) };
-            certificate::certificate(&reading, bench.now_s()).findings
-        },
+        judge: |bench| unseen(bench, Unseen::Unreadable("no certificate in it".into())),
         expect: &[(Check::Certificate, Verdict::Critical, Reason::CertificateUnreadable)],
     },
 ];

@@ -6,6 +6,7 @@
 
 use super::{ConfigError, absolute, check_keys, nearest};
 use adit_health::limits::{Limit, LimitError, Limits, Rule};
+use adit_link::Target;
 use adit_link::serial::local;
 use serde::Deserialize;
 use std::net::SocketAddrV6;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Keys of `[health]`.
-pub(super) const KEYS: [&str; 7] = ["ups", "ceph", "gluster", "certificates", "probe", "socket", "shutdown"];
+pub(super) const KEYS: [&str; 8] =
+    ["ups", "ceph", "gluster", "certificates", "endpoints", "probe", "socket", "shutdown"];
 const KEYS_RULE: [&str; 4] = ["warning", "critical", "for_s", "off"];
 const KEYS_PLUGIN: [&str; 5] = ["name", "command", "every_s", "timeout_s", "user"];
 /// Where adit-probe answers unless told otherwise.
@@ -24,6 +26,8 @@ pub const PLUGINS_MAX: usize = 64;
 pub const UPSES_MAX: usize = 8;
 /// Certificates that one agent reads.
 pub const CERTIFICATES_MAX: usize = 64;
+/// Endpoints whose certificates one agent looks at.
+pub const ENDPOINTS_MAX: usize = 64;
 /// How often a plugin runs, seconds: least, usual, most.
 const PLUGIN_EVERY_S: (u64, u64, u64) = (10, 300, 86_400);
 /// How long a plugin may take, seconds: usual, most.
@@ -44,6 +48,8 @@ pub struct HealthConfig {
     pub gluster: bool,
     /// Files that hold certificates.
     pub certificates: Vec<PathBuf>,
+    /// Endpoints that show certificates.
+    pub endpoints: Vec<Target>,
     /// The socket of adit-probe.
     pub probe: PathBuf,
     /// Where programs on this machine ask how it is; without its directory there is no socket.
@@ -63,6 +69,7 @@ impl Default for HealthConfig {
             ceph: None,
             gluster: false,
             certificates: Vec::new(),
+            endpoints: Vec::new(),
             probe: PathBuf::from(PROBE_DEFAULT),
             socket: PathBuf::from(local::PATH),
             shutdown: false,
@@ -113,6 +120,8 @@ struct RawHealth {
     gluster: bool,
     #[serde(default)]
     certificates: Vec<PathBuf>,
+    #[serde(default)]
+    endpoints: Vec<String>,
     probe: Option<PathBuf>,
     socket: Option<PathBuf>,
     #[serde(default)]
@@ -140,6 +149,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
     };
     limited("ups", raw.ups.len(), UPSES_MAX)?;
     limited("certificates", raw.certificates.len(), CERTIFICATES_MAX)?;
+    limited("endpoints", raw.endpoints.len(), ENDPOINTS_MAX)?;
     Ok(HealthConfig {
         upses: raw.ups.iter().map(|value| parse_ups(value)).collect::<Result<_, _>>()?,
         ceph: raw.ceph.map(check_ceph).transpose()?,
@@ -149,6 +159,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
             .into_iter()
             .map(|path| absolute("certificates", path))
             .collect::<Result<_, _>>()?,
+        endpoints: raw.endpoints.iter().map(|value| parse_endpoint(value)).collect::<Result<_, _>>()?,
         probe: absolute("probe", raw.probe.unwrap_or_else(|| PathBuf::from(PROBE_DEFAULT)))?,
         socket: absolute("socket", raw.socket.unwrap_or_else(|| PathBuf::from(local::PATH)))?,
         shutdown: raw.shutdown,
@@ -183,6 +194,21 @@ fn parse_ups(value: &str) -> Result<UpsAt, ConfigError> {
         at.set_port(if apcupsd { APCUPSD_PORT } else { NUT_PORT });
     }
     Ok(if apcupsd { UpsAt::Apcupsd { server: at } } else { UpsAt::Nut { name: name.to_owned(), server: at } })
+}
+
+/// "name:port" or "[address]:port". The port must stand there: no service that shows certificates has adit's own, which the
+/// parser of targets would fill in.
+fn parse_endpoint(value: &str) -> Result<Target, ConfigError> {
+    let refused = |why| ConfigError::Value { key: "endpoints", value: value.to_owned(), why };
+    let target = Target::parse(value).map_err(|error| refused(error.to_string()))?;
+    let port = match &target {
+        Target::Address(address) => address.port(),
+        Target::Name(_, port) => *port,
+    };
+    if value.ends_with(&format!(":{port}")) {
+        return Ok(target);
+    }
+    Err(refused("write its port too, as in \"mail.example.org:993\" or \"[2001:db8::1]:443\"".to_owned()))
 }
 
 fn check_ceph(user: String) -> Result<String, ConfigError> {
@@ -340,6 +366,19 @@ mod tests {
         assert!(refused("[health]\nups = [\"a@127.0.0.1\"]").contains("IPv6 only"));
         let many = format!("[health]\nups = [{}]", "\"a@[::1]\",".repeat(UPSES_MAX + 1));
         assert!(refused(&many).contains("at most 8"));
+    }
+
+    #[test]
+    fn an_endpoint_has_a_port() {
+        let health = parsed("[health]\nendpoints = [\"Mail.example.org:993\", \"[2001:db8::1]:443\"]");
+        let shown: Vec<String> = health.endpoints.iter().map(Target::to_string).collect();
+        assert_eq!(shown, ["mail.example.org:993", "[2001:db8::1]:443"]);
+        for bare in ["mail.example.org", "2001:db8::1", "[2001:db8::1]", "2001:db8::443"] {
+            assert!(refused(&format!("[health]\nendpoints = [{bare:?}]")).contains("write its port too"), "{bare}");
+        }
+        assert!(refused("[health]\nendpoints = [\"192.0.2.1:443\"]").contains("IPv6 only"));
+        let many = format!("[health]\nendpoints = [{}]", "\"a:1\",".repeat(ENDPOINTS_MAX + 1));
+        assert!(refused(&many).contains("at most 64"));
     }
 
     #[test]

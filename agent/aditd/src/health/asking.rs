@@ -119,7 +119,7 @@ impl Asking {
         }
     }
 
-    /// The newest of everything; the store is not asked here.
+    /// The newest of everything; the store and endpoints are not asked here.
     pub(super) fn newest(&self) -> Gathered {
         let newest_of_each = |(name, slot): &(String, Slot<Vec<UpsReading>>)| (name.clone(), slot.newest());
         Gathered {
@@ -132,6 +132,7 @@ impl Asking {
             plugins: self.plugins.iter().map(|(name, slot)| (name.clone(), slot.newest())).collect(),
             // The thread that asks has a deadline for each question, so it is never silent itself.
             devices: self.devices.newest().and_then(Result::ok).unwrap_or_default(),
+            certificates: Vec::new(),
             store: None,
         }
     }

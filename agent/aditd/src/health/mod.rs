@@ -4,6 +4,7 @@
 //! the agent mute.
 
 mod asking;
+mod endpoints;
 mod looker;
 mod probe;
 mod stored;
@@ -14,6 +15,7 @@ use crate::shared::Shared;
 use adit_health::{Finding, Gathered, Report, Surroundings, rules, show};
 use adit_wire::health::codes::{Check, ComponentKind, Reason, Verdict};
 use asking::Asking;
+use endpoints::Endpoints;
 pub(crate) use looker::Remembered;
 use looker::{Look, Looker, Seen};
 use std::sync::Arc;
@@ -47,8 +49,16 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         }
     };
     let asking = Asking::start(&shared);
-    let mut rounds =
-        Rounds { shared, looker, asking, store: Stored::default(), stored: remembered, stored_at: Instant::now() };
+    let endpoints = Endpoints::start(&shared);
+    let mut rounds = Rounds {
+        shared,
+        looker,
+        asking,
+        endpoints,
+        store: Stored::default(),
+        stored: remembered,
+        stored_at: Instant::now(),
+    };
     loop {
         rounds.round().await;
         tokio::select! {
@@ -62,6 +72,7 @@ struct Rounds {
     shared: Arc<Shared>,
     looker: Looker,
     asking: Asking,
+    endpoints: Endpoints,
     store: Stored,
     /// What was stored last.
     stored: Remembered,
@@ -74,7 +85,7 @@ impl Rounds {
         let shows = shared.health_wanted();
         let store = self.store.newest(&shared).await;
         let forget = shared.state.as_ref().map(crate::state::State::forgotten).unwrap_or_default();
-        let gathered = Gathered { store, ..self.asking.newest() };
+        let gathered = Gathered { store, certificates: self.endpoints.newest(), ..self.asking.newest() };
         let mut seen = self.looker.look(Look { now_s: clock::wall_s(), gathered, forget: forget.clone() });
         let began = Instant::now();
         let seen = loop {

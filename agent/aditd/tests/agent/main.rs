@@ -4,6 +4,7 @@
 mod backup;
 mod commands;
 mod console;
+mod endpoints;
 mod hostile;
 mod lab;
 mod monitor;

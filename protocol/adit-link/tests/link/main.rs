@@ -2,6 +2,7 @@
 //! The link's tests over real TLS on `[::1]`, one file per story.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod certificates;
 mod common;
 mod conversations;
 mod dialling;

@@ -58,7 +58,7 @@ impl Offer {
             Key::Raw(identity) => builder.with_client_cert_resolver(raw_key(identity, identity)),
             Key::Borrowed { shown, signing } => builder.with_client_cert_resolver(raw_key(shown, signing)),
             Key::X509(identity) => builder.with_client_cert_resolver(Arc::new(X509(Arc::new(CertifiedKey::new(
-                vec![CertificateDer::from(x509(identity))],
+                vec![CertificateDer::from(x509(identity, b"000101000000Z", b"490101000000Z"))],
                 signing_key(identity),
             ))))),
         };
@@ -116,7 +116,7 @@ fn raw_key(shown: &Identity, signing: &Identity) -> Arc<AlwaysResolvesClientRawP
     Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(key)))
 }
 
-fn signing_key(identity: &Identity) -> Arc<dyn rustls::sign::SigningKey> {
+pub(crate) fn signing_key(identity: &Identity) -> Arc<dyn rustls::sign::SigningKey> {
     let pkcs8 = [&unhex("302e020100300506032b657004220420")[..], identity.seed()].concat();
     any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).unwrap()
 }
@@ -125,15 +125,15 @@ fn spki(identity: &Identity) -> Vec<u8> {
     [&unhex("302a300506032b6570032100")[..], identity.public_key().as_bytes()].concat()
 }
 
-/// A self-signed certificate, by hand: CN=x, valid 2000 to 2049.
-fn x509(identity: &Identity) -> Vec<u8> {
+/// A self-signed certificate, by hand: CN=x, valid between two UTCTimes.
+pub(crate) fn x509(identity: &Identity, from: &[u8], until: &[u8]) -> Vec<u8> {
     let name = unhex("300c310a300806035504030c0178");
     let body = der(
         0x30,
         &[
             &unhex("a003020102020101300506032b6570")[..],
             &name,
-            &der(0x30, &[&der(0x17, &[b"000101000000Z"]), &der(0x17, &[b"490101000000Z"])]),
+            &der(0x30, &[&der(0x17, &[from]), &der(0x17, &[until])]),
             &name,
             &spki(identity),
         ],
