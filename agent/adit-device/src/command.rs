@@ -90,6 +90,8 @@ pub enum BmicRead {
     IdentifyPhysicalDevice = 0x15,
     /// Sense subsystem information.
     SenseSubsystemInformation = 0x66,
+    /// Sense cache configuration (cciss_vol_status.c, BMIC_SENSE_CACHE_CONFIGURATION; the write is another opcode).
+    SenseCacheConfiguration = 0xc1,
 }
 
 /// What a defect list is asked by: drives know the ten-byte form, the twelve-byte form, or both.

@@ -5,6 +5,8 @@
 //! What a disk says of itself behind the controller is read by the same decoders as any other disk's, through
 //! [`crate::transport::CcissDisk`]. No such controller was at hand: unproven on hardware.
 
+pub mod cache;
+
 use crate::command::{BmicRead, LunAddress, ScsiCommand, VpdPage};
 use crate::transport::{Cciss, STATUS_CHECK_CONDITION, STATUS_GOOD, TransportError};
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,8 @@ const UNIT_ATTENTION: u8 = 6;
 
 /// Bytes of struct bmic_sense_subsystem_info.
 const SUBSYSTEM_BYTES: u16 = 512;
+/// Bytes of struct bmic_cache_configuration.
+const CACHE_BYTES: u16 = 512;
 /// RAID levels by their number in VPD page C1h (Linux hpsa.c, raid_label).
 const RAID_LEVELS: [&str; 7] = ["0", "4", "1(+0)", "5", "5+1", "6", "1(+0)ADM"];
 
@@ -47,6 +51,8 @@ pub struct ControllerReading {
     pub physical: Vec<PhysicalDrive>,
     /// Drives that are listed and did not answer.
     pub silent: u16,
+    /// The write cache; `None` when it was not told, as in HBA mode.
+    pub cache: Option<cache::CacheReading>,
 }
 
 /// State of a logical drive: the byte of VPD page C3h (hpsa_cmd.h, HPSA_LV_…).
@@ -147,6 +153,8 @@ pub fn read(controller: &mut dyn Cciss, model: &str) -> Result<ControllerReading
     let identity = ask(controller, LunAddress::CONTROLLER, &identity).unwrap_or_default();
     let subsystem = ScsiCommand::bmic_read(BmicRead::SenseSubsystemInformation, 0, SUBSYSTEM_BYTES);
     let subsystem = ask(controller, LunAddress::CONTROLLER, &subsystem).unwrap_or_default();
+    let cache = ScsiCommand::bmic_read(BmicRead::SenseCacheConfiguration, 0, CACHE_BYTES);
+    let cache = ask(controller, LunAddress::CONTROLLER, &cache).ok();
     Ok(ControllerReading {
         model: model.to_owned(),
         // struct bmic_identify_controller of smartpqi.h: count, signature of 4 bytes, firmware of 4.
@@ -157,6 +165,7 @@ pub fn read(controller: &mut dyn Cciss, model: &str) -> Result<ControllerReading
         logical,
         physical,
         silent,
+        cache: cache.as_deref().and_then(cache::decode),
     })
 }
 
@@ -364,6 +373,11 @@ mod tests {
         subsystem[44..60].copy_from_slice(b"5001438024A1B2C0");
         let ask = ScsiCommand::bmic_read(BmicRead::SenseSubsystemInformation, 0, SUBSYSTEM_BYTES);
         controller.answer(own, &ask, subsystem);
+        let mut cache = vec![0; 512];
+        cache[32..40].copy_from_slice(&[1, 0, 1, 0, 0, 0, 0, 4]);
+        let ask = ScsiCommand::bmic_read(BmicRead::SenseCacheConfiguration, 0, CACHE_BYTES);
+        assert_eq!(ask.cdb(), [0x26, 0, 0, 0, 0, 0, 0xc1, 2, 0, 0]);
+        controller.answer(own, &ask, cache);
         let page = |page| ScsiCommand::vpd(page, PAGE_BYTES);
         controller.answer(VOLUME, &page(VpdPage::SmartArrayState), vec![0, 0xc3, 0, 2, state, 0]);
         controller.answer(VOLUME, &page(VpdPage::SmartArrayDevices), vec![0, 0xc1, 0, 60, 0, 0, 0, 0, 2]);
@@ -385,6 +399,8 @@ mod tests {
             (Some(34), Some(60), Some(12))
         );
         assert_eq!((second.bay, second.last_failure, second.temperature_c), (2, 0x37, None));
+        let cache = reading.cache.expect("told");
+        assert_eq!((cache.memory_mib, cache.writes, cache.has_capacitor), (1024, cache::Writes::On, true));
         let volume = &reading.logical[0];
         assert_eq!((volume.raid_level.as_str(), volume.state), ("1(+0)", Some(LogicalState::Ok)));
         assert_eq!(volume.id, "606162636465666768696A6B6C6D6E6F");
@@ -416,9 +432,9 @@ mod tests {
     #[test]
     fn what_does_not_answer_is_counted_and_not_invented() {
         let mut half = controller(0);
-        half.answers.retain(|(lun, cdb), _| *lun == [0; 8] && cdb.get(6) != Some(&0x15));
+        half.answers.retain(|(lun, cdb), _| *lun == [0; 8] && !matches!(cdb.get(6), Some(0x15 | 0xc1)));
         let reading = read(&mut half, "P420i").unwrap();
-        assert_eq!((reading.silent, reading.physical.len()), (2, 0));
+        assert_eq!((reading.silent, reading.physical.len(), reading.cache), (2, 0, None));
         assert_eq!((reading.logical[0].state, reading.logical[0].raid_level.as_str()), (None, ""));
         assert_eq!(read(&mut Box420::default(), "P420i"), Err(TransportError::NotSupported));
     }

@@ -6,6 +6,7 @@ use super::environment::hot;
 use crate::judge::Judge;
 use crate::limits::{Limit, Rule};
 use crate::model::{Component, Finding};
+use adit_device::hpsa::cache::{CacheReading, OffBecause, Writes};
 use adit_device::hpsa::{ControllerReading, LogicalDrive, LogicalState, PhysicalDrive};
 use adit_wire::health::codes::{Check, ComponentKind, Quantity, Reason, Verdict};
 
@@ -16,6 +17,9 @@ const WARNING_BEFORE: i64 = 50;
 /// Life used, per cent, as for any solid-state disk.
 const WEAR_WARNING: u8 = 90;
 const WEAR_CRITICAL: u8 = 100;
+
+/// A cache whose battery charges, or whose memory something else needs, takes no writes for hours at most.
+const CACHE_BACK_WITHIN_S: u64 = 24 * 3_600;
 
 /// A controller and what stands behind it.
 #[must_use]
@@ -32,6 +36,7 @@ pub fn controller(judge: &mut Judge<'_>, reading: &ControllerReading) -> Compone
         let silent = Finding::new(Check::PhysicalDrive, Verdict::Warning, Reason::Stalled);
         findings.push(silent.with_detail(format!("{} of its drives", reading.silent)));
     }
+    findings.extend(reading.cache.as_ref().map(|found| cache(judge, &id, found)));
     let hottest = reading.physical.iter().filter_map(|drive| drive.temperature_c).max();
     let readings = vec![
         (Quantity::Members, i64::try_from(reading.physical.len()).ok()),
@@ -74,6 +79,40 @@ fn logical(number: usize, drive: &LogicalDrive) -> Finding {
     };
     let raid = if drive.raid_level.is_empty() { String::new() } else { format!(", RAID {}", drive.raid_level) };
     Finding::new(Check::LogicalDrive, verdict, reason).with_detail(format!("logical drive {}{raid}", number + 1))
+}
+
+/// Without its cache a controller is slow and its data safe; a cache without power through a cut would be neither, so the
+/// firmware switches it off.
+fn cache(judge: &mut Judge<'_>, id: &str, cache: &CacheReading) -> Finding {
+    use Verdict::{Critical, Warning};
+    let found = |verdict, reason, detail: &str| {
+        Finding::new(Check::ControllerCache, verdict, reason).with_detail(detail.to_owned())
+    };
+    let most = judge.best(id, Check::ControllerCache, i64::from(cache.memory_mib));
+    let passing = matches!(cache.writes, Writes::OffForNow(OffBecause::NotCharged | OffBecause::Busy));
+    let for_s = judge.lasting(id, Reason::CacheOff, passing).unwrap_or(0);
+    let power = if cache.has_capacitor { "capacitor" } else { "battery" };
+    match cache.writes {
+        _ if cache.lost_data => found(Critical, Reason::CacheLostData, "check the file systems on it"),
+        Writes::OffForGood(OffBecause::DataLost) => {
+            found(Critical, Reason::CacheLostData, "check the file systems on it")
+        }
+        Writes::OffForGood(_) => found(Critical, Reason::CacheOff, "until its module is repaired"),
+        _ if cache.unflushed => found(Warning, Reason::CacheUnflushed, "bring the drives back before anything else"),
+        _ if cache.batteries_failed > 0 || cache.power_fault => found(Warning, Reason::BatteryReplace, power),
+        _ if cache.memory_errors => found(Warning, Reason::DeviceErrors, "the memory of its cache"),
+        _ if i64::from(cache.memory_mib) < most => found(Warning, Reason::CacheOff, "a module was there"),
+        Writes::OffForNow(OffBecause::NotCharged) if for_s >= CACHE_BACK_WITHIN_S => {
+            found(Warning, Reason::BatteryReplace, &format!("its {power} does not charge"))
+        }
+        Writes::OffForNow(OffBecause::Busy) if for_s >= CACHE_BACK_WITHIN_S => {
+            found(Warning, Reason::CacheOff, "for more than a day")
+        }
+        Writes::OffForNow(OffBecause::Other(code)) => found(Warning, Reason::CacheOff, &format!("code {code}")),
+        Writes::OffForNow(OffBecause::NotWritable | OffBecause::DataLost) => found(Warning, Reason::CacheOff, ""),
+        // A controller that was sold without a module, or whose admin wants none.
+        Writes::On | Writes::Unconfigured | Writes::OffForNow(_) => Finding::ok(Check::ControllerCache),
+    }
 }
 
 fn physical(drive: &PhysicalDrive) -> Finding {

@@ -2,6 +2,7 @@
 //! Cases: HP Smart Array controllers.
 
 use super::{Bench, Case};
+use adit_device::hpsa::cache::{CacheReading, OffBecause, Writes};
 use adit_device::hpsa::{ControllerReading, LogicalDrive, LogicalState, PhysicalDrive};
 use adit_health::Finding;
 use adit_health::rules::controller::controller;
@@ -11,6 +12,7 @@ const STATES: &str = "Linux, drivers/scsi/hpsa_cmd.h, HPSA_LV_*; hpsa.c, hpsa_sh
 const MORE_STATES: &str = "cciss_vol_status(8), states of logical drives";
 const FAILURES: &str = "Linux, drivers/scsi/hpsa_cmd.h, BMIC_LAST_FAILURE_*";
 const GAUGE: &str = "Linux, drivers/scsi/hpsa_cmd.h, percent_endurance_used and temperature fields";
+const CACHE: &str = "cciss_vol_status 1.12a, struct bmic_cache_configuration and cache_disable_info";
 const PULLED: &str = "HPE Smart Array user guide: a removed drive is not listed any more";
 
 fn drive(bay: u8) -> PhysicalDrive {
@@ -40,7 +42,27 @@ fn array(state: LogicalState) -> ControllerReading {
         logical: vec![logical],
         physical: vec![drive(1), drive(2)],
         silent: 0,
+        cache: Some(fbwc()),
     }
+}
+
+/// A well cache of 1 GiB with a capacitor.
+fn fbwc() -> CacheReading {
+    CacheReading { memory_mib: 1024, writes: Writes::On, has_capacitor: true, ..CacheReading::default() }
+}
+
+/// With a cache that is changed so.
+fn cached(bench: &mut Bench, change: fn(&mut CacheReading)) -> Vec<Finding> {
+    let mut cache = fbwc();
+    change(&mut cache);
+    judged(bench, &ControllerReading { cache: Some(cache), ..array(LogicalState::Ok) })
+}
+
+/// The same after more than a day.
+fn cached_for_a_day(bench: &mut Bench, change: fn(&mut CacheReading)) -> Vec<Finding> {
+    drop(cached(bench, change));
+    bench.pass(86_400);
+    cached(bench, change)
 }
 
 fn judged(bench: &mut Bench, reading: &ControllerReading) -> Vec<Finding> {
@@ -109,6 +131,42 @@ pub(super) const CASES: &[Case] = &[
         reading.silent = 1;
         judged(b, &reading)
     }, PhysicalDrive Warning Stalled),
+    case!("a cache that was switched off", CACHE, |b| cached(b, |c| c.writes = Writes::OffForNow(OffBecause::Wanted))),
+    case!("a cache that is not configured", CACHE, |b| cached(b, |c| c.writes = Writes::Unconfigured)),
+    case!("no cache module, and never one", CACHE, |b| {
+        cached(b, |c| {
+            *c = CacheReading { writes: Writes::OffForNow(OffBecause::NotAttached), ..CacheReading::default() }
+        })
+    }),
+    case!("the cache module is gone", CACHE, |b| {
+        drop(cached(b, |_| ()));
+        cached(b, |c| *c = CacheReading { writes: Writes::OffForNow(OffBecause::NotAttached), ..CacheReading::default() })
+    }, ControllerCache Warning CacheOff),
+    case!("the capacitor charges after a start", CACHE, |b| cached(b, |c| c.writes =
+        Writes::OffForNow(OffBecause::NotCharged))),
+    case!("the capacitor does not charge", CACHE, |b| {
+        cached_for_a_day(b, |c| c.writes = Writes::OffForNow(OffBecause::NotCharged))
+    }, ControllerCache Warning BatteryReplace),
+    case!("a rebuild needs the cache", CACHE, |b| cached(b, |c| c.writes = Writes::OffForNow(OffBecause::Busy))),
+    case!("something needs the cache for a day", CACHE, |b| {
+        cached_for_a_day(b, |c| c.writes = Writes::OffForNow(OffBecause::Busy))
+    }, ControllerCache Warning CacheOff),
+    case!("foreign data in the cache", CACHE, |b| {
+        cached(b, |c| c.writes = Writes::OffForNow(OffBecause::Other(0)))
+    }, ControllerCache Warning CacheOff),
+    case!("the cache cannot be written", CACHE, |b| {
+        cached(b, |c| c.writes = Writes::OffForGood(OffBecause::NotWritable))
+    }, ControllerCache Critical CacheOff),
+    case!("the cache cannot be read back", CACHE, |b| {
+        cached(b, |c| c.writes = Writes::OffForGood(OffBecause::DataLost))
+    }, ControllerCache Critical CacheLostData),
+    case!("data may be lost since a reset", CACHE, |b| cached(b, |c| c.lost_data = true), ControllerCache Critical CacheLostData),
+    case!("data for drives that are away", CACHE, |b| cached(b, |c| c.unflushed = true), ControllerCache Warning CacheUnflushed),
+    case!("one of two batteries failed", CACHE, |b| {
+        cached(b, |c| (c.has_capacitor, c.batteries, c.batteries_failed) = (false, 2, 1))
+    }, ControllerCache Warning BatteryReplace),
+    case!("the battery cannot be switched on", CACHE, |b| cached(b, |c| c.power_fault = true), ControllerCache Warning BatteryReplace),
+    case!("errors in the cache's memory", CACHE, |b| cached(b, |c| c.memory_errors = true), ControllerCache Warning DeviceErrors),
     case!("a logical drive is not listed", STATES, |b| {
         judged(b, &ControllerReading { configured: Some(2), ..array(LogicalState::Ok) })
     }, ControllerState Critical DeviceMissing),

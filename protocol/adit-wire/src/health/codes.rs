@@ -261,6 +261,8 @@ numbered! {
         LogicalDrive = 91, "hpsa.ld";
         /// A physical drive behind a controller.
         PhysicalDrive = 92, "hpsa.pd";
+        /// The write cache of a controller.
+        ControllerCache = 93, "hpsa.cache";
         /// What Ceph says of itself.
         CephHealth = 100, "ceph.health";
         /// The OSDs.
@@ -475,6 +477,12 @@ numbered! {
         Bypassed = 91, "runs in bypass";
         /// A logical drive is being transformed or initialised.
         Transforming = 94, "is being transformed";
+        /// The write cache of a controller is off.
+        CacheOff = 95, "takes no writes into its cache";
+        /// The write cache of a controller lost data.
+        CacheLostData = 96, "lost data that its cache held";
+        /// The write cache of a controller holds data of drives that are away.
+        CacheUnflushed = 97, "holds data in its cache that its drives do not take";
         /// Ceph warns.
         CephWarning = 100, "warns";
         /// Ceph reports an error.
