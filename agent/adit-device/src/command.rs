@@ -193,6 +193,21 @@ impl ScsiCommand {
         Self::new(cdb, data_bytes, DISK_TIMEOUT_MS)
     }
 
+    /// The same command by ATA PASS-THROUGH(12) where it is one by ATA PASS-THROUGH(16) (SAT-4, 12.2.1); any other as it is.
+    /// `None` for one whose registers of 48 bits the short form has no room for.
+    #[must_use]
+    pub const fn in_short_form(&self) -> Option<Self> {
+        if self.cdb[0] != 0x85 {
+            return Some(Self { ..*self });
+        }
+        let [_, protocol, flags, _, features, _, count, _, low, _, mid, _, high, device, command, control] = self.cdb;
+        if protocol & 1 == 1 {
+            return None;
+        }
+        let cdb = [0xa1, protocol, flags, features, count, low, mid, high, device, command, 0, control];
+        Some(Self::new(cdb, self.data_bytes, self.timeout_ms))
+    }
+
     /// Smart Array's REPORT LOGICAL LUNS, to the controller (Linux hpsa_cmd.h, HPSA_REPORT_LOG).
     #[must_use]
     pub const fn report_logical_luns(bytes: u16) -> Self {
@@ -562,7 +577,12 @@ mod tests {
         cdb(&ScsiCommand::ata(AtaCommand::smart_read_thresholds()), "85080e00d100010001004f00c200b000", 512);
         let self_tests = AtaCommand::smart_read_log(SmartLog::SelfTest, 1);
         cdb(&ScsiCommand::ata(self_tests), "85080e00d500010006004f00c200b000", 512);
+        let short = |command| ScsiCommand::ata(command).in_short_form();
+        cdb(&short(AtaCommand::smart_read_thresholds()).expect("28 bits"), "a1080ed101014fc200b00000", 512);
+        cdb(&short(AtaCommand::check_power_mode()).expect("28 bits"), "a10620000000000000e50000", 0);
+        assert_eq!(ScsiCommand::inquiry().in_short_form(), Some(ScsiCommand::inquiry()));
         let page = AtaCommand::read_log_ext(GpLog::DeviceStatistics, 0x0305, 2);
+        assert_eq!(short(page), None);
         cdb(&ScsiCommand::ata(page), "85090e000000020004030500000 02f00".replace(' ', "").as_str(), 1024);
     }
 

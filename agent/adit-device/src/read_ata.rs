@@ -9,10 +9,24 @@ use crate::ata::{self, Attributes, Identify, LogDirectory, Statistics, Threshold
 use crate::command::{AtaCommand, GpLog, ScsiCommand, SmartLog};
 use crate::reading::{DiskKind, DiskReading, Part, PowerState};
 use crate::sense::{AtaRegisters, Sense};
-use crate::transport::{Scsi, TransportError};
+use crate::transport::{STATUS_CHECK_CONDITION, Scsi, ScsiReply, TransportError};
 
 /// Most pages of the self-test log that are read, 19 tests each.
 const SELF_TEST_PAGES_MAX: u16 = 4;
+
+/// A bridge that knows ATA PASS-THROUGH(12) alone: what the short form has no room for is refused on its behalf.
+pub(crate) struct ShortForm<'a, S: Scsi + ?Sized>(pub(crate) &'a mut S);
+
+impl<S: Scsi + ?Sized> Scsi for ShortForm<'_, S> {
+    fn execute(&mut self, command: &ScsiCommand, data: &mut [u8]) -> Result<ScsiReply, TransportError> {
+        /// Illegal request, invalid field in CDB (SPC-5, 4.4.3).
+        const REFUSED: [u8; 8] = [0x72, 0x05, 0x24, 0, 0, 0, 0, 0];
+        match command.in_short_form() {
+            Some(command) => self.0.execute(&command, data),
+            None => Ok(ScsiReply::new(STATUS_CHECK_CONDITION, &REFUSED, data.len())),
+        }
+    }
+}
 
 /// What an ATA disk is doing. Never wakes it.
 pub fn ata_power_state<S: Scsi + ?Sized>(device: &mut S) -> Result<PowerState, TransportError> {

@@ -6,7 +6,7 @@
 
 use crate::ask::{Permit, ReadError, Visit, ask, send};
 use crate::command::{DefectList, LogPage, ScsiCommand, VpdPage};
-use crate::read_ata::read_ata;
+use crate::read_ata::{ShortForm, ata_power_state, read_ata};
 use crate::reading::{DiskKind, DiskReading, Identity, Part, PowerState};
 use crate::scsi::{self, Inquiry};
 use crate::sense::{ILLEGAL_REQUEST, NOT_READY, STOPPED, Sense};
@@ -36,12 +36,14 @@ pub enum Attachment {
 /// When the device does not answer, is no disk, has no medium, or does not say who it is.
 pub fn read_disk<S: Scsi + ?Sized>(device: &mut S, at: Attachment, permit: Permit) -> Result<Visit, ReadError> {
     let inquiry = inquire(device)?;
-    if is_ata(device, &inquiry, at)? {
-        match read_ata(device, permit) {
+    match passes_ata(device, &inquiry, at)? {
+        Some(Form::Long) => match read_ata(device, permit) {
             // Some claim ATA information and pass no ATA command on, as Linux' scsi_debug does.
             Err(ReadError::NoIdentity) if !inquiry.is_ata() => {}
             other => return other,
-        }
+        },
+        Some(Form::Short) => return read_ata(&mut ShortForm(device), permit),
+        None => {}
     }
     read_scsi(device, permit)
 }
@@ -52,21 +54,36 @@ fn inquire<S: Scsi + ?Sized>(device: &mut S) -> Result<Inquiry, ReadError> {
     if inquiry.is_disk() { Ok(inquiry) } else { Err(ReadError::NotADisk(inquiry.device_type)) }
 }
 
-fn is_ata<S: Scsi + ?Sized>(device: &mut S, inquiry: &Inquiry, at: Attachment) -> Result<bool, TransportError> {
+/// By which command ATA commands are passed on.
+enum Form {
+    /// ATA PASS-THROUGH(16).
+    Long,
+    /// ATA PASS-THROUGH(12).
+    Short,
+}
+
+fn passes_ata<S: Scsi + ?Sized>(
+    device: &mut S,
+    inquiry: &Inquiry,
+    at: Attachment,
+) -> Result<Option<Form>, TransportError> {
     if inquiry.is_ata() {
-        return Ok(true);
+        return Ok(Some(Form::Long));
     }
     let listed = vpd(device, VpdPage::Supported)?.map(|bytes| scsi::vpd_pages(&bytes)).unwrap_or_default();
     if listed.contains(&(VpdPage::AtaInformation as u8)) {
         let page = ask(device, &ScsiCommand::vpd(VpdPage::AtaInformation, ATA_INFORMATION_BYTES))?;
         if page.is_some_and(|page| scsi::has_ata_information(&page)) {
-            return Ok(true);
+            return Ok(Some(Form::Long));
         }
     }
     match at {
-        Attachment::Direct => Ok(false),
+        Attachment::Direct => Ok(None),
         // CHECK POWER MODE wakes nothing, and only a bridge that passes ATA commands answers in registers.
-        Attachment::Usb => Ok(crate::read_ata::ata_power_state(device)? != PowerState::Unknown),
+        Attachment::Usb if ata_power_state(device)? != PowerState::Unknown => Ok(Some(Form::Long)),
+        // To an optical drive the short form's code means BLANK (MMC-6, 6.2): INQUIRY said that this is a disk.
+        Attachment::Usb if ata_power_state(&mut ShortForm(device))? != PowerState::Unknown => Ok(Some(Form::Short)),
+        Attachment::Usb => Ok(None),
     }
 }
 

@@ -52,6 +52,7 @@ fn scsi_names(cdb: &[u8], data: &[u8]) -> Vec<Vec<u8>> {
     match *cdb {
         // ATA IDENTIFY DEVICE: serial number and world wide name, in ATA's order.
         [0x85, _, _, _, _, _, _, _, _, _, _, _, _, _, 0xec, ..] => identify_names(data),
+        [0xa1, _, _, _, _, _, _, _, _, 0xec, ..] => identify_names(data),
         // VPD page 80h: all of it; 83h: every name; 89h: IDENTIFY from byte 60 on.
         [0x12, 1, 0x80, ..] => data.get(4..).map(<[u8]>::to_vec).into_iter().collect(),
         [0x12, 1, 0x83, ..] => designators(data),

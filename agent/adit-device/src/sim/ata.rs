@@ -94,6 +94,8 @@ pub struct AtaDisk {
     pub mute: bool,
     /// What INQUIRY says: `ATA` from the kernel's SAT layer, a maker's name from a USB bridge.
     pub vendor: String,
+    /// Knows ATA PASS-THROUGH(12) alone, as some old bridges.
+    pub short_form_only: bool,
     /// How it misbehaves.
     pub fault: Fault,
     /// How often a command woke it.
@@ -135,6 +137,7 @@ impl Default for AtaDisk {
             fixed_sense: false,
             mute: false,
             vendor: "ATA".to_owned(),
+            short_form_only: false,
             fault: Fault::None,
             wakeups: 0,
             commands: 0,
@@ -335,7 +338,14 @@ impl Scsi for AtaDisk {
         self.commands += 1;
         let cdb = command.cdb();
         let mut reply = match cdb[0] {
-            0x85 => self.pass_through(cdb, data),
+            0x85 if !self.short_form_only => self.pass_through(cdb, data),
+            0xa1 => {
+                let [_, protocol, flags, features, count, low, mid, high, device, command, ..] = *cdb else {
+                    return Err(TransportError::NotSupported);
+                };
+                let long = [0x85, protocol, flags, 0, features, 0, count, 0, low, 0, mid, 0, high, device, command, 0];
+                self.pass_through(&long, data)
+            }
             0x12 if cdb[1] == 0 => {
                 put(data, 0, &[0, 0, 6, 2, 31, 0, 0, 0]);
                 put_text(data, 8, 8, &self.vendor);

@@ -14,6 +14,11 @@ fn attribute(id: u8, raw: u64, current: u8, worst: u8, threshold: u8, flags: u16
     SimAttribute { id, flags, current, worst, raw, threshold }
 }
 
+/// The old disk behind a bridge that knows the short form alone.
+pub(crate) fn short_form() -> AtaDisk {
+    AtaDisk { short_form_only: true, vendor: "OLD USB".to_owned(), ..old_hdd() }
+}
+
 /// A failing hard disk of the older kind: attributes and SMART logs only.
 pub(crate) fn old_hdd() -> AtaDisk {
     AtaDisk {
@@ -202,6 +207,7 @@ pub(crate) fn recorded() -> Vec<(&'static str, Transcript)> {
         ("ata-old", ata(old_hdd(), Attachment::Direct, "sat")),
         ("ata", ata(hdd(), Attachment::Direct, "sat")),
         ("usb", ata(ssd(), Attachment::Usb, "usb")),
+        ("usb-short", ata(short_form(), Attachment::Usb, "usb")),
         ("nvme", one(nvme_recorder.finish("nvme0", "nvme"))),
         ("scsi", one(scsi_recorder.finish("sdb", "scsi"))),
         ("scsi-ssd", one(solid_recorder.finish("sdc", "scsi"))),

@@ -319,6 +319,7 @@ fn every_field_equals_what_smartctl_said() {
         ("ata-old", 24),
         ("ata", 26),
         ("usb", 26),
+        ("usb-short", 24),
         ("nvme", 23),
         ("scsi", 22),
         ("scsi-ssd", 22),

@@ -87,6 +87,8 @@ static int same_cdb(const unsigned char *a, const unsigned char *b)
     switch (a[0]) {
     case 0x85: /* features, LBA, command; neither flags nor count */
         return a[4] == b[4] && !memcmp(a + 7, b + 7, 6) && a[14] == b[14];
+    case 0xa1: /* the same in the short form */
+        return a[3] == b[3] && !memcmp(a + 5, b + 5, 3) && a[9] == b[9];
     case 0x12:
         return (a[1] & 1) == (b[1] & 1) && a[2] == b[2];
     case 0x4d:

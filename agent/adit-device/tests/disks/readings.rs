@@ -277,6 +277,18 @@ fn a_disk_that_does_not_tell_its_state_is_read_only_while_it_works() {
 }
 
 #[test]
+fn a_bridge_that_knows_the_short_form_alone_is_read_by_it() {
+    let reading = read(read_disk(&mut distinct::short_form(), Attachment::Usb, Permit::Wake));
+    assert_eq!(reading, read(read_ata(&mut distinct::old_hdd(), Permit::Wake)));
+    // On a port or a controller of its own nothing of the kind is tried.
+    let visit = read_disk(&mut distinct::short_form(), Attachment::Direct, Permit::Wake);
+    assert!(!matches!(visit, Ok(Visit::Read(reading)) if reading.kind == DiskKind::AtaHdd));
+    let mut disk = AtaDisk { power: AtaPower::Standby, ..distinct::short_form() };
+    let visit = read_disk(&mut disk, Attachment::Usb, Permit::IdleToo);
+    assert_eq!((visit, disk.wakeups), (Ok(Visit::LeftAlone(PowerState::Asleep)), 0));
+}
+
+#[test]
 fn a_month_of_polls_wakes_nothing() {
     // The owner's disk falls asleep after half an hour without work and works for one hour a day.
     let (mut disk, mut standby, policy) = (distinct::hdd(), Standby::default(), StandbyPolicy::default());

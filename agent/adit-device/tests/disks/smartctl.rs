@@ -12,10 +12,11 @@ use std::process::Command;
 const PROGRAMS: &str = "ADIT_DISK_PROGRAMS";
 
 /// Transcripts, and how smartctl is told to speak to their device.
-const DISKS: [(&str, &str); 8] = [
+const DISKS: [(&str, &str); 9] = [
     ("ata-old", "sat"),
     ("ata", "sat"),
     ("usb", "sat"),
+    ("usb-short", "sat,12"),
     ("nvme", "nvme,0xffffffff"),
     ("scsi", "scsi"),
     ("scsi-ssd", "scsi"),
