@@ -117,6 +117,12 @@ part_soak-health() {
     cargo build --quiet --package aditd --bin aditd
     cargo nextest run --package adit-contract --profile soak --no-capture
 }
+# An image for virtual machines out of this checkout, with keys made for trying things out.
+part_image() {
+    local programs
+    programs=$(bash images/packages/build-static.sh adit-init aditd adit-probe)
+    cargo run --quiet --release --package adit-image -- build --programs "$programs" --version "${VERSION:-0.1.0}" ${FLAVOUR:+--flavour "$FLAVOUR"}
+}
 part_deb() { bash images/packages/build-deb.sh; }
 # What harness machines boot: Debian's kernel and static programs, into target/hil.
 part_hil-guest() { cargo hil prepare; }

@@ -2,6 +2,8 @@
 //! Packages of the Debian release this machine runs, fetched and unpacked into a folder of our own. apt checks their
 //! signatures as it does for an installation, but nothing is installed and apt's own lists and caches stay as they are.
 
+use crate::arch::Arch;
+use crate::digest::Sha256;
 use crate::elf::{Dynamic, Elf, ElfError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -62,11 +64,32 @@ pub enum DebianError {
 #[derive(Debug)]
 pub struct Apt {
     folder: PathBuf,
+    arch: Option<Arch>,
+}
+
+/// What the archive says of a package before it is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Its version.
+    pub version: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Its digest.
+    pub sha256: Sha256,
 }
 
 impl Apt {
-    /// Prepares the folder; nothing is fetched yet.
+    /// Prepares the folder for packages of this machine's own architecture; nothing is fetched yet.
     pub fn new(folder: &Path) -> Result<Self, DebianError> {
+        Self::prepare(folder, None)
+    }
+
+    /// The same for any architecture, in a folder of its own below.
+    pub fn for_arch(folder: &Path, arch: Arch) -> Result<Self, DebianError> {
+        Self::prepare(&folder.join("apt").join(arch.name()), Some(arch))
+    }
+
+    fn prepare(folder: &Path, arch: Option<Arch>) -> Result<Self, DebianError> {
         let folder = std::path::absolute(folder).map_err(|source| access(folder, source))?;
         for below in ["lists/partial", "cache/archives/partial"] {
             let below = folder.join(below);
@@ -75,7 +98,7 @@ impl Apt {
         // As far as this apt knows, nothing is installed: a closure is whole, down to the C library.
         let status = folder.join("status");
         std::fs::write(&status, "").map_err(|source| access(&status, source))?;
-        Ok(Self { folder })
+        Ok(Self { folder, arch })
     }
 
     /// Fetches the lists anew.
@@ -90,6 +113,16 @@ impl Apt {
         let text = run("apt-cache", package, command.args(["--no-enhances", package]))?;
         let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
         Ok(names.map(str::to_owned).collect())
+    }
+
+    /// What the archive has of a package.
+    pub fn find(&self, package: &str) -> Result<Remote, DebianError> {
+        let uris = run("apt-get", package, self.command("apt-get").args(["download", "--print-uris", package]))?;
+        remote(&uris).ok_or_else(|| DebianError::Failed {
+            program: "apt-get",
+            subject: package.to_owned(),
+            said: format!("no size and SHA-256 in {uris:?}"),
+        })
     }
 
     /// Fetches single packages, without what they depend on. The files, in the order asked for.
@@ -129,6 +162,11 @@ impl Apt {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let set = |key: &str, path: &Path| format!("{key}={}", path.display());
+        if let Some(arch) = self.arch {
+            for key in ["APT::Architecture", "APT::Architectures"] {
+                command.arg("-o").arg(format!("{key}={}", arch.debian()));
+            }
+        }
         command.arg("-q").args(["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=true"]);
         command.arg("-o").arg(set("Dir::State::status", &self.folder.join("status")));
         command.arg("-o").arg(set("Dir::State::lists", &self.folder.join("lists")));
@@ -150,7 +188,12 @@ pub fn unpack(package: &Path, folder: &Path) -> Result<(), DebianError> {
 /// linker, and every library they ask for, all below `lib/`, where the linker always looks. Found below `root`, the folder
 /// that packages were unpacked into. Libraries that a program opens later (`dlopen`) must be named as programs.
 pub fn runtime(root: &Path, programs: &[&str]) -> Result<BTreeMap<String, PathBuf>, DebianError> {
-    let libraries = libraries(root)?;
+    runtime_of(root, std::env::consts::ARCH, programs)
+}
+
+/// The same for programs of another architecture, by its name in Rust.
+pub fn runtime_of(root: &Path, arch: &str, programs: &[&str]) -> Result<BTreeMap<String, PathBuf>, DebianError> {
+    let libraries = libraries(root, arch)?;
     let mut files = BTreeMap::new();
     let mut waiting = Vec::new();
     for program in programs {
@@ -175,8 +218,8 @@ pub fn runtime(root: &Path, programs: &[&str]) -> Result<BTreeMap<String, PathBu
 }
 
 /// Libraries by name, from the folders that packages put them in. The first folder wins, as for the linker.
-fn libraries(root: &Path) -> Result<BTreeMap<String, PathBuf>, DebianError> {
-    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+fn libraries(root: &Path, arch: &str) -> Result<BTreeMap<String, PathBuf>, DebianError> {
+    let multiarch = format!("{arch}-linux-gnu");
     let mut libraries = BTreeMap::new();
     for folder in [
         format!("lib/{multiarch}"),
@@ -236,6 +279,15 @@ fn file_names(uris: &str) -> impl Iterator<Item = &str> {
     uris.lines().filter(|line| line.starts_with('\'')).filter_map(|line| line.split(' ').nth(1))
 }
 
+/// What such a line says of the file.
+fn remote(uris: &str) -> Option<Remote> {
+    let mut words = uris.lines().find(|line| line.starts_with('\''))?.split(' ').skip(1);
+    let version = words.next()?.split('_').nth(1)?.replace("%3a", ":");
+    let size_bytes = words.next()?.parse().ok()?;
+    let sha256 = words.next()?.strip_prefix("SHA256:")?.parse().ok()?;
+    Some(Remote { version, size_bytes, sha256 })
+}
+
 fn access(path: &Path, source: io::Error) -> DebianError {
     DebianError::Access { path: path.to_owned(), source }
 }
@@ -289,5 +341,9 @@ mod tests {
     fn file_names_come_out_of_lists_of_addresses() {
         let uris = "Reading lists\n'http://h/p/a_1%3a2_amd64.deb' a_1%3a2_amd64.deb 12 SHA256:00\n";
         assert_eq!(file_names(uris).collect::<Vec<_>>(), ["a_1%3a2_amd64.deb"]);
+        assert_eq!(remote(uris), None, "a digest that is none");
+        let digest = Sha256::of(b"");
+        let found = remote(&uris.replace("SHA256:00", &format!("SHA256:{digest}"))).unwrap();
+        assert_eq!(found, Remote { version: "1:2".to_owned(), size_bytes: 12, sha256: digest });
     }
 }

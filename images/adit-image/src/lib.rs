@@ -3,8 +3,23 @@
 //! order. Everything is done by an ordinary user and gives the same bytes for the same input. Never mounts, never needs a
 //! loop device, never looks at the machine it runs on but for the files it is given.
 
+pub mod arch;
+pub mod board;
+pub mod builder;
 pub mod cpio;
 pub mod debian;
+pub mod digest;
 pub mod elf;
+pub mod esp;
+pub mod fat;
+pub mod image;
+pub mod initrd;
+pub mod inputs;
 pub mod modules;
+pub mod outputs;
+pub mod pe;
+pub mod qcow2;
+pub mod sbom;
+pub mod table;
+pub mod uki;
 pub mod vmlinux;

@@ -127,6 +127,48 @@ impl Modules {
     }
 }
 
+/// What a loader needs to know about the modules of an image; text in the form of the kernel's own tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// `PATTERN NAME` a line: a device whose modalias matches the pattern asks for the module.
+    pub alias: String,
+    /// `NAME: NEEDED NEEDED` a line: what must be loaded first, in this order.
+    pub dep: String,
+}
+
+impl Tables {
+    /// The tables of modules as [`Modules::order`] gives them.
+    pub fn of(modules: &[Module]) -> Result<Self, ModuleError> {
+        let infos =
+            modules.iter().map(|module| Ok((module.name.as_str(), info(Path::new(&module.name), &module.image)?)));
+        let infos: Vec<(&str, String)> = infos.collect::<Result<_, ModuleError>>()?;
+        let answers = |word: &str| {
+            let word = word.to_owned();
+            let named = move |(name, info): &&(&str, String)| {
+                *name == word || fields(info, "alias").any(|alias| plain(alias) == word)
+            };
+            infos.iter().filter(named).map(|(name, _)| *name)
+        };
+        let (mut alias, mut dep) = (BTreeSet::new(), String::new());
+        for (name, info) in &infos {
+            alias.extend(fields(info, "alias").map(|pattern| format!("{pattern} {name}\n")));
+            let (before, _) = soft_dependencies(info);
+            let needed = fields(info, "depends").flat_map(|list| list.split(',')).map(plain);
+            let mut line = format!("{name}:");
+            let mut seen = BTreeSet::from([*name]);
+            for first in before.into_iter().chain(needed).flat_map(|word| answers(&word).collect::<Vec<_>>()) {
+                if seen.insert(first) {
+                    line.push(' ');
+                    line.push_str(first);
+                }
+            }
+            dep.push_str(&line);
+            dep.push('\n');
+        }
+        Ok(Self { alias: alias.into_iter().collect(), dep })
+    }
+}
+
 struct Order<'a> {
     modules: &'a Modules,
     aliases: Option<BTreeMap<String, Vec<String>>>,
@@ -310,6 +352,23 @@ mod tests {
         assert_eq!(order, "crc32c_generic jbd2 mbcache ext4 md_mod late raid1");
         let unpacked = Modules::scan(folder.path()).unwrap().order(&["jbd2"]).unwrap();
         assert_eq!(unpacked, [Module { name: "jbd2".to_owned(), image: object("depends=\0") }]);
+    }
+
+    #[test]
+    fn tables_say_who_asks_for_a_module_and_what_it_needs() {
+        let folder = kernel(
+            &[
+                ("fs/ext4.ko", "softdep=pre: crypto-crc32c gone\0depends=jbd2\0alias=fs-ext4\0"),
+                ("fs/jbd2.ko", "depends=\0"),
+                ("net/virtio-net.ko", "alias=virtio:d00000001v*\0depends=\0"),
+                ("crypto/crc32c_generic.ko", "alias=crypto-crc32c\0"),
+            ],
+            "",
+        );
+        let modules = Modules::scan(folder.path()).unwrap().order(&["ext4", "virtio_net"]).unwrap();
+        let tables = Tables::of(&modules).unwrap();
+        assert_eq!(tables.alias, "crypto-crc32c crc32c_generic\nfs-ext4 ext4\nvirtio:d00000001v* virtio_net\n");
+        assert_eq!(tables.dep, "crc32c_generic:\njbd2:\next4: crc32c_generic jbd2\nvirtio_net:\n");
     }
 
     #[test]
