@@ -27,11 +27,17 @@ compile_error!("choose one of the features `log` and `defmt`: a program has one 
 
 mod bytes;
 
+pub mod copies;
+pub mod decide;
 pub mod keys;
 pub mod layout;
 pub mod manifest;
+pub mod name;
+pub mod record;
+pub mod timefloor;
 pub mod update;
 pub mod version;
+pub mod watchdog;
 
 use adit_wire::ids::{PublicKey, Signature};
 
