@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The one room with unsafe code: the ioctls behind adit-device's transports, the socket that systemd hands over, and the
-//! kernel's clock.
+//! The one room with unsafe code: the ioctls behind adit-device's transports, the socket that systemd hands over, the
+//! kernel's clock, and two ioctls of the appliance's first process.
 //!
 //! Each owner holds one descriptor. What goes into an ioctl is built from adit-device's fixed lists of read-only commands
 //! and buffers of this room; nothing here decides what to ask or what an answer means. It never writes to a device.
 #![expect(unsafe_code, reason = "ioctls take pointers; this room exists so that no other one does")]
 
 pub mod abi;
+mod appliance;
 mod cciss;
 mod clock;
 mod dm;
@@ -15,6 +16,7 @@ mod ipmi;
 mod nvme;
 mod sg;
 
+pub use appliance::{read_partitions_again, set_watchdog_timeout};
 pub use cciss::SmartArray;
 pub use clock::{ClockStatus, clock_status};
 pub use dm::DeviceMapper;

@@ -169,6 +169,31 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::NotAllowed => "pair this machine with the role that the command needs",
         Code::NotServed => "check that the address belongs to the box",
         Code::Internal => "look at the log of aditd on the box",
+        Code::NoAppliance => "update it as its distribution does, for example `apt upgrade`",
+        Code::UpdateFormat | Code::UpdateTruncated | Code::UpdateDigest => {
+            "fetch the update file again and compare it with SHA256SUMS"
+        }
+        Code::UpdateSignature | Code::UpdateKey | Code::UpdateKeySet => {
+            "do not use this file unless you know who made it; the box trusts the keys of its image alone"
+        }
+        Code::UpdateProduct | Code::UpdateArch | Code::UpdateFlavour => {
+            "choose the file for this box; `adit-image inspect FILE` says what one is for"
+        }
+        Code::UpdateFloor | Code::UpdateNotNewer | Code::UpdateStep | Code::UpdateDenied => {
+            "`adit box show` says what runs and which versions it takes"
+        }
+        Code::UpdateTooLarge => "build a smaller image",
+        Code::UpdateOnTrial | Code::NotStaged | Code::NothingBack => "`adit box show` says what each slot holds",
+        Code::BootFull | Code::BootUnusable => {
+            "`adit box show` and the box's console say more; write the image anew if need be"
+        }
+        Code::DiskUnknown
+        | Code::DiskInUse
+        | Code::DiskHolds
+        | Code::DiskTooSmall
+        | Code::DiskNoPlace
+        | Code::DiskLast => "`adit box disk list` says what each disk is and holds",
+        Code::DiskFailed => "try another disk; `adit health` tells of this one",
         Code::Protocol
         | Code::KeyIdUsed
         | Code::CounterWentBack

@@ -30,6 +30,19 @@ pub struct KeyArgs {
     pub words: bool,
 }
 
+/// Asks a question on the terminal and takes one line, with what is typed shown.
+///
+/// # Errors
+/// When the terminal is gone.
+pub fn line(question: &str) -> Result<String, Failure> {
+    let gone = |error: io::Error| Failure::io("read", Path::new("the terminal"), &error);
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).map_err(gone)?;
+    let mut typed = String::new();
+    io::stdin().lock().take(TEXT_BYTES_MAX).read_line(&mut typed).map_err(gone)?;
+    Ok(typed.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Whether a person sits before standard input.
 #[must_use]
 pub fn on_terminal() -> bool {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit box peers list|rename|revoke`: needs a state directory that was paired with `--role admin`.
 
+use super::box_machine::MachineVerb;
 use super::{print, print_json, say};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,6 +24,8 @@ enum Noun {
     /// The keys that the box has pinned.
     #[command(subcommand)]
     Peers(Verb),
+    #[command(flatten)]
+    Machine(MachineVerb),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -60,7 +63,10 @@ impl BoxCommand {
     pub(super) fn run(self, state: &StateDir) -> Result<Exit, Failure> {
         let (way, _) = Way::paired(state)?;
         let net = Net::start()?;
-        let Noun::Peers(verb) = self.command;
+        let verb = match self.command {
+            Noun::Peers(verb) => verb,
+            Noun::Machine(verb) => return net.run(verb.run(&way)),
+        };
         net.run(async {
             let link = way.connect(Door::Main).await?;
             match &verb {
