@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where to look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The root of /proc and /sys: "/" but in tests.
     pub root: PathBuf,
@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub run_dirs: Vec<PathBuf>,
     /// Files with certificates to watch.
     pub certificates: Vec<PathBuf>,
+    /// Units of systemd that may fail, by their whole names.
+    pub ignored_units: Vec<String>,
 }
 
 /// A box's store, as its owner tells it.
@@ -148,7 +150,7 @@ impl Collector {
         let mut memory = std::mem::take(&mut self.memory);
         let judge = &mut Judge::new(now_s, &limits, &mut memory);
         let mut host = self.host(judge);
-        host.findings.extend(gathered.host_findings(judge));
+        host.findings.extend(gathered.host_findings(judge, &self.surroundings.ignored_units));
         let mut components = vec![host];
         let disks = readers::block::disks(&root, &mut self.activity);
         components.extend(devices::disks(judge, &disks, &gathered.devices));
@@ -445,7 +447,7 @@ mod tests {
     #[test]
     fn this_machine_reports_memory_and_its_root() {
         let mut collector = Collector::new(
-            Surroundings { root: "/".into(), run_dirs: Vec::new(), certificates: Vec::new() },
+            Surroundings { root: "/".into(), ..Surroundings::default() },
             Limits::default(),
             Memory::default(),
         );
@@ -482,7 +484,7 @@ mod tests {
     }
 
     fn collector(root: &Path) -> Collector {
-        let surroundings = Surroundings { root: root.into(), run_dirs: Vec::new(), certificates: Vec::new() };
+        let surroundings = Surroundings { root: root.into(), ..Surroundings::default() };
         Collector::new(surroundings, Limits::default(), Memory::default())
     }
 
@@ -522,6 +524,25 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_that_may_fail_is_passed_over() {
+        let tree = virtual_machine();
+        let units = crate::readings::units::UnitsReading { failed: 1, names: vec!["home-backup.mount".into()] };
+        let gathered = Gathered { units: Some(Ok(units)), ..Gathered::default() };
+        let judged = |ignored: &[&str]| {
+            let ignored_units = ignored.iter().map(|unit| (*unit).to_owned()).collect();
+            let surroundings = Surroundings { root: tree.path().into(), ignored_units, ..Surroundings::default() };
+            let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
+            drop(collector.collect(1_800_000_000, &gathered));
+            let report = collector.collect(1_800_000_060, &gathered);
+            let mut findings = report.components[0].findings.iter();
+            findings.find(|finding| finding.check == Check::Units).map(|finding| finding.verdict)
+        };
+        assert_eq!(judged(&[]), Some(Verdict::Warning));
+        assert_eq!(judged(&["home.mount"]), Some(Verdict::Warning));
+        assert_eq!(judged(&["home-backup.mount"]), Some(Verdict::Ok));
+    }
+
+    #[test]
     fn a_box_reports_its_store_and_late_sources() {
         let store = StoreReading {
             path: "/srv/adit".into(),
@@ -554,8 +575,7 @@ mod tests {
         const NOW_S: u64 = 1_795_000_000;
         let root = tempfile::tempdir().unwrap();
         let collector = |memory: &Memory, expected: Expected| {
-            let surroundings =
-                Surroundings { root: root.path().to_owned(), run_dirs: Vec::new(), certificates: Vec::new() };
+            let surroundings = Surroundings { root: root.path().to_owned(), ..Surroundings::default() };
             Collector::new(surroundings, Limits::default(), memory.clone()).expecting(expected)
         };
         let raid = Target { start: 0, length: 8, kind: "raid".into(), status: "raid1 2 AA 8/8 idle 0".into() };

@@ -82,8 +82,8 @@ impl Gathered {
         components
     }
 
-    /// What is told of the operating system, which is judged with the host.
-    pub(crate) fn host_findings(&self, judge: &mut Judge<'_>) -> Vec<Finding> {
+    /// What is told of the operating system, which is judged with the host; these units may fail.
+    pub(crate) fn host_findings(&self, judge: &mut Judge<'_>, ignored_units: &[String]) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(clock) = self.devices.answer.as_ref().and_then(|answer| answer.clock) {
             let clock = ClockReading { is_synchronised: clock.is_synchronised, offset_ms: clock.offset_us / 1_000 };
@@ -91,7 +91,7 @@ impl Gathered {
         }
         // A machine whose services cannot be asked for has no systemd, or one that the agent may not ask: no fault.
         if let Some(Ok(units)) = &self.units {
-            findings.push(rules::units::units(judge, rules::system::HOST, units, &[]));
+            findings.push(rules::units::units(judge, rules::system::HOST, units, ignored_units));
         }
         if let Some(Ok(updates)) = &self.updates {
             findings.push(rules::updates::updates(judge, rules::system::HOST, updates));

@@ -13,7 +13,7 @@ const EVERY_S: u64 = 30;
 
 #[test]
 fn looks_cost_no_memory() {
-    let surroundings = Surroundings { root: "/".into(), run_dirs: Vec::new(), certificates: Vec::new() };
+    let surroundings = Surroundings { root: "/".into(), ..Surroundings::default() };
     let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
     let mut reporter = Reporter::new(1);
     let mut look = |from: u64| {

@@ -112,8 +112,7 @@ fn a_whole_box_takes_few_bytes() {
     for (disks, bytes_max) in SNAPSHOT_BYTES_MAX {
         let root = tempfile::tempdir().unwrap();
         machine(root.path(), disks);
-        let surroundings =
-            Surroundings { root: root.path().to_owned(), run_dirs: Vec::new(), certificates: Vec::new() };
+        let surroundings = Surroundings { root: root.path().to_owned(), ..Surroundings::default() };
         let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
         let report = collector.collect(1_795_000_000, &told(disks));
         let of = |kind| report.components.iter().filter(|component| component.kind == kind).count();

@@ -237,7 +237,7 @@ fn disks(bytes_same: u64, smartctl: &Path, place: &Path) -> Result<()> {
         fs::write(block.join("device/wwid"), format!("naa.5000c5001234567{index}\n")).context("make a disk")?;
         transcripts.push((node, text.parse::<Transcript>()?));
     }
-    let surroundings = Surroundings { root, run_dirs: Vec::new(), certificates: Vec::new() };
+    let surroundings = Surroundings { root, ..Surroundings::default() };
     let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
     let mut reporter = Reporter::new(1);
     let mut bytes = (0, 0);

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Keys of `[health]`.
-pub(super) const KEYS: [&str; 8] =
-    ["ups", "ceph", "gluster", "certificates", "endpoints", "probe", "socket", "shutdown"];
+pub(super) const KEYS: [&str; 9] =
+    ["ups", "ceph", "gluster", "certificates", "endpoints", "ignored_units", "probe", "socket", "shutdown"];
 const KEYS_RULE: [&str; 4] = ["warning", "critical", "for_s", "off"];
 const KEYS_PLUGIN: [&str; 5] = ["name", "command", "every_s", "timeout_s", "user"];
 /// Where adit-probe answers unless told otherwise.
@@ -28,6 +28,8 @@ pub const UPSES_MAX: usize = 8;
 pub const CERTIFICATES_MAX: usize = 64;
 /// Endpoints whose certificates one agent looks at.
 pub const ENDPOINTS_MAX: usize = 64;
+/// Units that may fail, of one host.
+pub const IGNORED_UNITS_MAX: usize = 64;
 /// How often a plugin runs, seconds: least, usual, most.
 const PLUGIN_EVERY_S: (u64, u64, u64) = (10, 300, 86_400);
 /// How long a plugin may take, seconds: usual, most.
@@ -50,6 +52,8 @@ pub struct HealthConfig {
     pub certificates: Vec<PathBuf>,
     /// Endpoints that show certificates.
     pub endpoints: Vec<Target>,
+    /// Units of systemd that may fail, by their whole names.
+    pub ignored_units: Vec<String>,
     /// The socket of adit-probe.
     pub probe: PathBuf,
     /// Where programs on this machine ask how it is; without its directory there is no socket.
@@ -70,6 +74,7 @@ impl Default for HealthConfig {
             gluster: false,
             certificates: Vec::new(),
             endpoints: Vec::new(),
+            ignored_units: Vec::new(),
             probe: PathBuf::from(PROBE_DEFAULT),
             socket: PathBuf::from(local::PATH),
             shutdown: false,
@@ -122,6 +127,8 @@ struct RawHealth {
     certificates: Vec<PathBuf>,
     #[serde(default)]
     endpoints: Vec<String>,
+    #[serde(default)]
+    ignored_units: Vec<String>,
     probe: Option<PathBuf>,
     socket: Option<PathBuf>,
     #[serde(default)]
@@ -149,6 +156,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
     };
     limited("ups", raw.ups.len(), UPSES_MAX)?;
     limited("certificates", raw.certificates.len(), CERTIFICATES_MAX)?;
+    limited("ignored_units", raw.ignored_units.len(), IGNORED_UNITS_MAX)?;
     limited("endpoints", raw.endpoints.len(), ENDPOINTS_MAX)?;
     Ok(HealthConfig {
         upses: raw.ups.iter().map(|value| parse_ups(value)).collect::<Result<_, _>>()?,
@@ -160,6 +168,7 @@ pub(super) fn parse(table: &toml::Table) -> Result<HealthConfig, ConfigError> {
             .map(|path| absolute("certificates", path))
             .collect::<Result<_, _>>()?,
         endpoints: raw.endpoints.iter().map(|value| parse_endpoint(value)).collect::<Result<_, _>>()?,
+        ignored_units: raw.ignored_units.into_iter().map(check_unit).collect::<Result<_, _>>()?,
         probe: absolute("probe", raw.probe.unwrap_or_else(|| PathBuf::from(PROBE_DEFAULT)))?,
         socket: absolute("socket", raw.socket.unwrap_or_else(|| PathBuf::from(local::PATH)))?,
         shutdown: raw.shutdown,
@@ -209,6 +218,16 @@ fn parse_endpoint(value: &str) -> Result<Target, ConfigError> {
         return Ok(target);
     }
     Err(refused("write its port too, as in \"mail.example.org:993\" or \"[2001:db8::1]:443\"".to_owned()))
+}
+
+/// A unit as systemd names it: with its kind. A name without one would match nothing and hide that.
+fn check_unit(name: String) -> Result<String, ConfigError> {
+    let kind = name.rsplit_once('.').map(|(_, kind)| kind);
+    if kind.is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase())) {
+        return Ok(name);
+    }
+    let why = "write its whole name, as in \"nginx.service\" (systemctl list-units --failed)".to_owned();
+    Err(ConfigError::Value { key: "ignored_units", value: name, why })
 }
 
 fn check_ceph(user: String) -> Result<String, ConfigError> {
@@ -378,6 +397,18 @@ mod tests {
         }
         assert!(refused("[health]\nendpoints = [\"192.0.2.1:443\"]").contains("IPv6 only"));
         let many = format!("[health]\nendpoints = [{}]", "\"a:1\",".repeat(ENDPOINTS_MAX + 1));
+        assert!(refused(&many).contains("at most 64"));
+    }
+
+    #[test]
+    fn a_unit_that_may_fail_has_its_whole_name() {
+        let units = parsed("[health]\nignored_units = [\"user@1000.service\", \"home-backup.mount\"]").ignored_units;
+        assert_eq!(units, ["user@1000.service", "home-backup.mount"]);
+        for wrong in ["nginx", "nginx.", "1.2.3"] {
+            let text = format!("[health]\nignored_units = [{wrong:?}]");
+            assert!(refused(&text).contains("write its whole name"), "{wrong}");
+        }
+        let many = format!("[health]\nignored_units = [{}]", "\"a.service\",".repeat(IGNORED_UNITS_MAX + 1));
         assert!(refused(&many).contains("at most 64"));
     }
 

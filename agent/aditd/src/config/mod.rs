@@ -13,8 +13,8 @@ use serde::Deserialize;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
-/// The budget of keys: 9 are the agent's own, 11 are about health and name what cannot be found by looking.
-pub const KEYS_MAX: usize = 20;
+/// The budget of keys: 9 are the agent's own, 12 are about health and name what cannot be found by looking.
+pub const KEYS_MAX: usize = 21;
 /// Where the file is looked for when none is named.
 pub const PATH_DEFAULT: &str = "/etc/adit/aditd.toml";
 /// The state directory when none is named.

@@ -40,6 +40,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         root: "/".into(),
         run_dirs: shared.config.backups.clone(),
         certificates: shared.config.health.certificates.clone(),
+        ignored_units: shared.config.health.ignored_units.clone(),
     };
     let remembered = shared.state.as_ref().map(crate::state::State::health_remembered).unwrap_or_default();
     let looker = match Looker::start(surroundings, shared.config.health.limits.clone(), &remembered) {
