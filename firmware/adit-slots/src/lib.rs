@@ -29,6 +29,7 @@ mod bytes;
 
 pub mod copies;
 pub mod decide;
+pub mod esp;
 pub mod keys;
 pub mod layout;
 pub mod manifest;
