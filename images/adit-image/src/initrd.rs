@@ -69,6 +69,8 @@ pub enum InitrdError {
 pub struct Identity {
     /// Its version.
     pub version: Version,
+    /// The version that nothing goes back below once this one has proven itself.
+    pub floor: Version,
     /// Its machine.
     pub arch: Arch,
     /// Its flavour.
@@ -81,9 +83,9 @@ impl Identity {
     /// The text of [`IMAGE`].
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { version, arch, flavour, time_s } = self;
+        let Self { version, floor, arch, flavour, time_s } = self;
         format!(
-            "product = \"adit-box\"\nversion = \"{version}\"\narch = \"{arch}\"\nflavour = \"{flavour}\"\ntime_s = {time_s}\n"
+            "product = \"adit-box\"\nversion = \"{version}\"\nfloor = \"{floor}\"\narch = \"{arch}\"\nflavour = \"{flavour}\"\ntime_s = {time_s}\n"
         )
     }
 }
@@ -184,7 +186,13 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { version: Version::new(1, 2, 3), arch: Arch::X86_64, flavour: Flavour::Vm, time_s: 1_800_000_000 }
+        Identity {
+            version: Version::new(1, 2, 3),
+            floor: Version::new(1, 0, 0),
+            arch: Arch::X86_64,
+            flavour: Flavour::Vm,
+            time_s: 1_800_000_000,
+        }
     }
 
     #[test]
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn an_image_says_what_it_is() {
         let table: toml::Table = identity().to_text().parse().unwrap();
-        assert_eq!(table["version"].as_str(), Some("1.2.3"));
+        assert_eq!((table["version"].as_str(), table["floor"].as_str()), (Some("1.2.3"), Some("1.0.0")));
         assert_eq!((table["arch"].as_str(), table["flavour"].as_str()), (Some("x86_64"), Some("vm")));
         assert_eq!(table["time_s"].as_integer(), Some(1_800_000_000));
     }

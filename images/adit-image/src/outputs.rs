@@ -59,8 +59,6 @@ pub struct Outputs<'a> {
     pub identity: Identity,
     /// The oldest version that it may follow.
     pub min_from: Version,
-    /// The version that nothing goes back below after it.
-    pub floor: Version,
     /// The least memory it starts with.
     pub memory_floor_mib: u32,
     /// Forms of the disk.
@@ -94,14 +92,14 @@ impl Outputs<'_> {
     /// The manifest of the update to this image.
     #[must_use]
     pub fn manifest(&self, built: &Built) -> Manifest {
-        let Identity { version, arch, flavour, time_s } = self.identity;
+        let Identity { version, floor, arch, flavour, time_s } = self.identity;
         Manifest {
             product: manifest::PRODUCT,
             arch: arch.number(),
             flavour: flavour.number(),
             version,
             min_from: self.min_from,
-            floor: self.floor,
+            floor,
             uki_size: built.uki.len() as u64,
             uki_sha256: manifest::Digest(built.uki_sha256.0),
             time_s,
@@ -154,7 +152,7 @@ impl Outputs<'_> {
     }
 
     fn facts(&self, built: &Built, files: &[(String, Vec<u8>)]) -> Vec<u8> {
-        let Identity { version, arch, flavour, time_s } = self.identity;
+        let Identity { version, arch, flavour, time_s, .. } = self.identity;
         let facts = Facts {
             product: "adit-box",
             version: version.to_string(),

@@ -34,7 +34,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("adit-ask", &["adit-health"]),
     ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-device", "adit-health", "adit-ask"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
-    ("adit-image", &["adit-wire", "adit-slots"]),
+    ("adit-image", &["adit-wire", "adit-proto", "adit-slots"]),
     ("adit-guest", &[]),
     ("adit-hil", &["adit-wire", "adit-proto", "adit-link", "adit-health", "adit-guest", "adit-image"]),
     ("scenarios", &["adit-wire", "adit-guest", "adit-hil"]),

@@ -66,7 +66,7 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(self: Box<Self>) -> Result<()> {
         let board = board(&self.boards, self.flavour)?;
         let store = Store::new(&self.cache)?;
         let lock = if self.unlocked {
@@ -77,7 +77,8 @@ impl Build {
         };
         let keys = self.keys.as_deref().map(read).transpose()?;
         let time_s = self.time_s.unwrap_or(lock.time_s);
-        let identity = Identity { version: self.version, arch: self.arch, flavour: self.flavour, time_s };
+        let Self { version, floor, arch, flavour, .. } = *self;
+        let identity = Identity { version, floor, arch, flavour, time_s };
         let order = Order {
             identity,
             sector_size: self.sector_bytes,
@@ -91,7 +92,6 @@ impl Build {
         let outputs = Outputs {
             identity,
             min_from: self.min_from,
-            floor: self.floor,
             memory_floor_mib: board.memory_floor_mib,
             formats: &self.formats,
             workspace: &self.crates,

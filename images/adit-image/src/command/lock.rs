@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit-image lock`: asks Debian's archive what it has now, and pins it.
 
-use super::{say, write};
+use super::{say, write_file};
 use adit_image::arch::{Arch, Flavour};
 use adit_image::board::Board;
 use adit_image::inputs;
@@ -26,7 +26,7 @@ impl Lock {
     pub(crate) fn run(self) -> Result<()> {
         let boards = [board(&self.boards, Flavour::Vm)?, board(&self.boards, Flavour::Hardware)?];
         let lock = inputs::Lock::now(&self.cache, &boards, &[Arch::X86_64, Arch::Aarch64], now_s()?)?;
-        write(&self.lock, lock.to_text().as_bytes())?;
+        write_file(&self.lock, lock.to_text().as_bytes())?;
         say(&format!("{} packages pinned in {}", lock.packages.len(), self.lock.display()))
     }
 }
