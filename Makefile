@@ -17,7 +17,7 @@ build: ## aditd, adit and adit-probe, release, into target/release
 	cargo build --release --package aditd --package adit --package adit-probe
 
 test: ## everything that needs no root: tools, format, lints, no_std, all tests, the fast stories on QEMU machines
-	@$(PARTS) tools format lints no-std build tests doc-tests hil-guest stories
+	@$(PARTS) tools format lints no-std build tests doc-tests image-tests hil-guest stories
 
 test-services: ## tests in namespaces of their own, with real Ceph, Gluster, NUT (needs root; installs iproute2 when missing)
 	@$(PARTS) net-tools build netns nut ceph gluster systemd plugins updates smartctl

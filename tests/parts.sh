@@ -119,10 +119,20 @@ part_soak-health() {
 }
 # An image for virtual machines out of this checkout, with keys made for trying things out.
 part_image() {
-    local programs
+    local programs keys=$PWD/target/image/keys image=(cargo run --quiet --package adit-image --)
     programs=$(bash images/packages/build-static.sh adit-init aditd adit-probe)
-    cargo run --quiet --release --package adit-image -- build --programs "$programs" --version "${VERSION:-0.1.0}" ${FLAVOUR:+--flavour "$FLAVOUR"}
+    if [ ! -e "$keys/set" ]; then
+        rm -rf "$keys" && mkdir -p "$keys"
+        "${image[@]}" keygen root "$keys/root1" && "${image[@]}" keygen root "$keys/root2" && "${image[@]}" keygen signing "$keys/signing"
+        "${image[@]}" keyset --number 1 --root "$keys/root1.pub" --root "$keys/root2.pub" --signing "$keys/signing.pub" \
+            --with "$keys/root1" --out "$keys/set"
+    fi
+    local version=${VERSION:-0.1.0} flavour=${FLAVOUR:-vm}
+    "${image[@]}" build --programs "$programs" --keys "$keys/set" --version "$version" --flavour "$flavour"
+    "${image[@]}" sign "target/image/adit-$version-$flavour-x86_64.adit" --key "$keys/signing"
 }
+# Built twice from Debian's packages of today, compared, taken apart, signed, and started by UEFI firmware.
+part_image-tests() { cargo nextest run --package adit-image --ignore-default-filter --filterset 'test(/(^|::)image_/)'; }
 part_deb() { bash images/packages/build-deb.sh; }
 # What harness machines boot: Debian's kernel and static programs, into target/hil.
 part_hil-guest() { cargo hil prepare; }
