@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic bench-health soak-health deb deny image hil hil-guest hil-mutants clean
+.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic bench-health soak-health deb deny image image-tests hil hil-guest hil-mutants clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ deb: ## the Debian package with static binaries and systemd units, into target/d
 
 image: ## a bootable image out of this checkout, into target/image (FLAVOUR=vm or hardware, VERSION=0.1.0)
 	@$(PARTS) image
+
+image-tests: ## an image built twice the same, taken apart, signed, and started by UEFI firmware on a QEMU machine
+	@$(PARTS) image-tests
 
 hil: ## all stories on QEMU machines, the slow ones too (`cargo hil` runs single ones)
 	@$(PARTS) tools hil

@@ -135,7 +135,7 @@ mod tests {
         assert!(
             vm.modules(Arch::Aarch64).contains(&"virtio_mmio") && !vm.modules(Arch::X86_64).contains(&"virtio_mmio")
         );
-        assert_eq!((vm.memory_floor_mib, hardware.memory_floor_mib), (96, 256));
+        assert_eq!((vm.memory_floor_mib, hardware.memory_floor_mib), (176, 256));
     }
 
     #[test]

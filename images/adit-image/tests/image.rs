@@ -57,14 +57,14 @@ fn cache() -> PathBuf {
 /// A folder with a static program under the names of ours.
 fn programs(folder: &Path) -> PathBuf {
     let source = folder.join("init.rs");
-    fs::write(&source, INIT).unwrap();
+    fs::write(&source, INIT).expect("a source file");
     let programs = folder.join("programs");
-    fs::create_dir_all(&programs).unwrap();
+    fs::create_dir_all(&programs).expect("a folder");
     let init = programs.join("adit-init");
     let rustc = ["--edition=2024", "-Ctarget-feature=+crt-static", "-Copt-level=s", "-Cstrip=symbols", "-o"];
     run(Command::new("rustc").args(rustc).arg(&init).arg(&source));
     for name in ["aditd", "adit-probe"] {
-        fs::copy(&init, programs.join(name)).unwrap();
+        fs::copy(&init, programs.join(name)).expect("a copy");
     }
     programs
 }
@@ -157,7 +157,7 @@ fn image_lock_refuses_other_bytes() {
 fn boot(disk: &Path) -> String {
     let firmware = firmware();
     let variables = disk.with_extension("vars");
-    fs::copy(firmware.join("OVMF_VARS_4M.fd"), &variables).unwrap();
+    fs::copy(firmware.join("OVMF_VARS_4M.fd"), &variables).expect("a copy");
     let flash =
         |unit: u8, rest: &str, path: &Path| format!("if=pflash,format=raw,unit={unit},{rest}file={}", path.display());
     let mut command = Command::new("qemu-system-x86_64");
@@ -167,8 +167,8 @@ fn boot(disk: &Path) -> String {
     command.arg("-drive").arg(flash(1, "", &variables));
     command.arg("-drive").arg(format!("if=none,id=d,format=qcow2,file={}", disk.display()));
     command.args(["-device", "virtio-blk-pci,drive=d"]);
-    let mut machine = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (lines, output) = (mpsc::channel(), machine.stdout.take().unwrap());
+    let mut machine = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("QEMU");
+    let (lines, output) = (mpsc::channel(), machine.stdout.take().expect("its output"));
     let (sender, receiver) = lines;
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
@@ -188,11 +188,11 @@ fn boot(disk: &Path) -> String {
         }
     }
     drop(receiver);
-    machine.kill().unwrap();
-    machine.wait().unwrap();
-    reader.join().unwrap();
+    machine.kill().expect("a machine to stop");
+    machine.wait().expect("a machine that ended");
+    reader.join().expect("a reader that ended");
     let mut complaints = String::new();
-    machine.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+    machine.stderr.take().expect("its complaints").read_to_string(&mut complaints).expect("text");
     assert!(said.contains("first process: end"), "{said}\n{complaints}");
     said
 }
@@ -202,10 +202,10 @@ fn firmware() -> PathBuf {
     let folder = cache().join("firmware");
     let place = folder.join("usr/share/OVMF");
     if !place.join("OVMF_CODE_4M.fd").exists() {
-        let apt = Apt::new(&cache().join("apt/own")).unwrap();
-        apt.update().unwrap();
-        for package in apt.download(&["ovmf"]).unwrap() {
-            debian::unpack(&package, &folder).unwrap();
+        let apt = Apt::new(&cache().join("apt/own")).expect("a folder for apt");
+        apt.update().expect("package lists");
+        for package in apt.download(&["ovmf"]).expect("the firmware") {
+            debian::unpack(&package, &folder).expect("its files");
         }
     }
     place
