@@ -246,7 +246,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 
 /// What an agent keeps after it looked at a machine with a UPS.
 fn kept() -> [Vec<u8>; 2] {
-    let surroundings = Surroundings { root: "/nowhere".into(), run_dirs: Vec::new(), certificates: Vec::new() };
+    let surroundings = Surroundings { root: "/nowhere".into(), ..Surroundings::default() };
     let mut collector = Collector::new(surroundings, Limits::default(), Memory::default());
     let ups = nut::reading("VAR ups ups.status \"OL\"\nVAR ups ups.serial \"1\"".lines());
     let gathered = Gathered { upses: vec![("ups@[::1]:3493".to_owned(), Some(Ok(vec![ups])))], ..Gathered::default() };

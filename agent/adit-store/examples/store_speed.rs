@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Measures a store on a real directory: append with a flush every 16 MiB, look-ups, reading, verification, opening.
 //!
-//!     cargo run --release -p adit-store --example throughput -- DIR [GB] [RECORD_KB]
+//!     cargo run --release -p adit-store --example store_speed -- DIR [GB] [RECORD_KB]
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
