@@ -61,6 +61,7 @@ mod read_errors;
 mod renumbered;
 mod rotten_bit;
 mod silent_corruption;
+mod silent_probe;
 mod small_machine;
 mod stalled_disk;
 mod ups_on_battery;
@@ -93,6 +94,7 @@ scenarios! {
     Fast out_of_memory = out_of_memory::play "the kernel kills for want of memory: told for two days"
     Fast bmc_fan_and_heat = bmc_fan_and_heat::play "a fan stops, a processor is hot, a supply fails: the BMC tells, we tell"
     Fast ups_on_battery = ups_on_battery::play "mains fail, a battery ends, a supply falls silent: told, and back"
+    Fast silent_probe = silent_probe::play "the device helper hangs: told, and what it said last grows old"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

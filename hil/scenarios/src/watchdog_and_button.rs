@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A program that feeds the hardware watchdog dies: the machine is reset and comes back. Then somebody presses the power
+//! A program that feeds the hardware watchdog dies: the machine is reset, comes back and says why. Then somebody presses the power
 //! button: the machine ends in order, and its disk needs no repair.
 
 use adit_guest::words::Program;
 use adit_hil::Lab;
 use adit_hil::guest::BUTTON_MODULES;
 use adit_hil::machine::Watchdog;
+use adit_wire::health::codes::{Check, Reason, Verdict};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.qmp()?.wait_event("WATCHDOG", Duration::from_secs(60), |_| true)?;
     cellar.comes_back()?;
     cellar.come_up()?;
+    cellar.turns("host", Check::Boot, Verdict::Warning, Reason::WatchdogReset)?;
     web.restore_equals()?;
 
     cellar.press_power()?;
