@@ -106,6 +106,9 @@ impl AskError {
     /// What a rule needs to know of it.
     #[must_use]
     pub fn silence(&self) -> Silence {
+        if let Self::Child(ChildError::Start { program, source }) = self {
+            return not_started(program, source);
+        }
         let why = match self {
             Self::Denied { .. } => Why::Denied,
             Self::Busy { .. } => Why::Busy,
@@ -134,5 +137,37 @@ impl AskError {
     }
 }
 
+/// A program that did not start: what is missing, or which right. Only the change of the user is answered by EPERM; a file that
+/// may not be run is by EACCES (execve(2), setgroups(2)).
+fn not_started(program: &str, source: &io::Error) -> Silence {
+    let (why, words) = match source.raw_os_error() {
+        Some(1) => (Why::Denied, format!("to run {program} as its user needs CAP_SETUID, CAP_SETGID")),
+        Some(13) => (Why::Denied, format!("the agent's user may not run {program}")),
+        Some(2) => (Why::NotAnswering, format!("there is no program {program}")),
+        _ => (Why::NotAnswering, format!("failed to start {program}: {source}")),
+    };
+    Silence { why, words }
+}
+
 /// Foreign words that an error repeats, bytes.
 pub const WORDS_BYTES_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_did_not_start_names_what_it_lacks() {
+        let of = |number| {
+            let source = io::Error::from_raw_os_error(number);
+            AskError::from(ChildError::Start { program: "check_x".to_owned(), source }).silence()
+        };
+        let user = of(1);
+        assert_eq!(
+            (user.why, user.words.as_str()),
+            (Why::Denied, "to run check_x as its user needs CAP_SETUID, CAP_SETGID")
+        );
+        assert_eq!((of(13).why, of(13).words.contains("may not run check_x")), (Why::Denied, true));
+        assert_eq!((of(2).why, of(2).words.as_str()), (Why::NotAnswering, "there is no program check_x"));
+    }
+}
