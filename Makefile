@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PARTS := bash tests/parts.sh
 
-.PHONY: help demo build test test-services check fmt no-std fuzz bench bench-peers bench-rustic bench-health soak-health deb deny image image-tests hil hil-guest hil-mutants clean
+.PHONY: help demo build test test-services check fmt no-std bare-metal fuzz bench bench-peers bench-rustic bench-health soak-health deb deny image image-tests hil hil-guest hil-mutants clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ fmt: ## format all code
 
 no-std: ## prove that adit-wire, adit-proto and adit-slots need no std, three ways: plain, log, defmt
 	@$(PARTS) no-std
+
+bare-metal: ## the wire's frozen bytes and the slots' decisions on a Cortex-M3 in QEMU, with log and with defmt
+	@$(PARTS) bare-metal
 
 fuzz: ## fuzz every decoder, SECONDS_EACH=60 a target (needs a nightly toolchain)
 	@$(PARTS) fuzz

@@ -91,6 +91,43 @@ part_no-std() {
     fi
 }
 
+# Debian's compiler with the source of its core library, and QEMU's Arm machines: unpacked below target/, never installed.
+# rustup's toolchains have neither by themselves; its linker takes every target.
+bare_metal_tools() {
+    local dir=$PWD/target/bare-metal wanted=(rustc-web cargo-web rust-web-src qemu-system-arm) packages
+    [ -x "$dir/root/usr/bin/qemu-system-arm" ] && [ -x "$dir/root/usr/bin/rustc" ] && return
+    need apt-get apt dpkg-deb dpkg
+    mkdir -p "$dir/deb"
+    # What they need beyond what this machine has.
+    packages=$(apt-get install --print-uris -qq -y --no-install-recommends -o Debug::NoLocking=1 "${wanted[@]}" \
+        | sed -n "s/^'[^']*' \([a-z0-9.+-]*\)_.*/\1/p") || die "apt knows no ${wanted[*]}: run 'apt-get update'; Debian 12 has them"
+    (cd "$dir/deb" && printf '%s\n' "${wanted[@]}" $packages | sort -u | xargs apt-get download -q)
+    for deb in "$dir"/deb/*.deb; do dpkg -x "$deb" "$dir/root"; done
+    rm -r "$dir/deb"
+}
+# On a Cortex-M3 without an operating system: the frozen bytes of the wire, an update, the life of a machine's slots.
+part_bare-metal() {
+    bare_metal_tools
+    local dir=$PWD/target/bare-metal target=thumbv7m-none-eabi linker logger flags
+    local usr=$dir/root/usr
+    linker=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
+    [ -x "$linker" ] || die "rustup's rust-lld is missing: $linker"
+    for logger in log defmt; do
+        flags="-C link-arg=-Tlink.x"
+        [ "$logger" = log ] || flags+=" -C link-arg=-Tdefmt.x"
+        env LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu" RUSTC="$usr/bin/rustc" RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" DEFMT_LOG=info \
+            CARGO_TARGET_THUMBV7M_NONE_EABI_LINKER="$linker" \
+            "$usr/bin/cargo" build --quiet --locked --release --target "$target" --manifest-path firmware/bare-metal/Cargo.toml \
+            --target-dir "$dir/build" --features "$logger" -Zbuild-std=core -Zbuild-std-features=compiler-builtins-mem
+        LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu" timeout 120 "$usr/bin/qemu-system-arm" -L "$usr/share/qemu" -M lm3s6965evb \
+            -nographic -monitor none -serial none -semihosting -kernel "$dir/build/$target/release/bare-metal" \
+            >"$dir/$logger.out" 2>"$dir/$logger.txt" || { cat "$dir/$logger.txt"; die "the program on the Cortex-M failed with $logger"; }
+        grep -E '^(wire|slots):' "$dir/$logger.txt"
+    done
+    [ "$(grep -c '^log: ' "$dir/log.txt")" -gt 0 ] && [ -s "$dir/defmt.out" ] || die "a logger said nothing"
+    echo "bare metal: log wrote $(grep -c '^log: ' "$dir/log.txt") lines, defmt $(stat -c %s "$dir/defmt.out") bytes of frames"
+}
+
 part_demo() {
     cargo build --release --package aditd --package adit --package adit-contract --bin aditd --bin adit --bin demo
     target/release/demo ${DIR:+"$DIR"}

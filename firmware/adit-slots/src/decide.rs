@@ -67,6 +67,7 @@ pub enum Start {
 
 /// What a start does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Decision {
     /// How to go on.
     pub start: Start,

@@ -7,6 +7,8 @@ use crate::repository::File;
 
 /// Words that a reason has at least.
 const REASON_WORDS_MIN: usize = 2;
+/// Workspaces of their own, because they need another compiler.
+const APART: [&str; 2] = ["protocol/fuzz/", "firmware/bare-metal/"];
 
 /// Every line of `[workspace.dependencies]` ends with a reason, or follows a comment line; our own rooms need none.
 pub fn reasons(manifest: &str) -> Complaints {
@@ -31,8 +33,9 @@ pub fn reasons(manifest: &str) -> Complaints {
 
 /// Rooms name no version of their own and obey the shared lints.
 pub fn rooms(files: &[File]) -> Complaints {
-    let manifests =
-        files.iter().filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("protocol/fuzz/"));
+    let manifests = files
+        .iter()
+        .filter(|file| file.path.ends_with("/Cargo.toml") && !APART.iter().any(|apart| file.path.starts_with(apart)));
     let mut complaints = Complaints::new();
     for file in manifests {
         let table: toml::Table = match file.text().parse() {

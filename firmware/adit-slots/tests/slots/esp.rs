@@ -123,7 +123,11 @@ fn more_slot_files_than_are_looked_at_are_told() {
 
 /// Bytes of the volume that mean something: the boot sector, the first table, the folders.
 fn meaningful(disk: &Overlay) -> Vec<usize> {
-    let used = (0..disk.base.len() / 512).filter(|sector| disk.sector(*sector as u64).iter().any(|byte| *byte != 0));
+    // A sector of one byte alone holds nothing.
+    let used = (0..disk.base.len() / 512).filter(|sector| {
+        let bytes = disk.sector(*sector as u64);
+        bytes.iter().any(|byte| *byte != bytes[0])
+    });
     let content = content(OLD, 512);
     let structure = used.filter(|sector| {
         let bytes = disk.sector(*sector as u64);

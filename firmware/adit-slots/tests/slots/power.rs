@@ -35,7 +35,9 @@ pub(crate) fn content(version: Version, cluster_bytes: usize) -> Vec<u8> {
 /// good slot.
 pub(crate) fn volume(sector_bytes: usize, foreign_files: usize) -> Overlay {
     let sectors = 68_000_u32;
-    let mut disk = Overlay::new(vec![0; sectors as usize * sector_bytes], sector_bytes);
+    // What a disk held before shows through where a driver forgets to write. (The large one stays sparse in memory.)
+    let before = if sector_bytes == 512 { 0xA5 } else { 0 };
+    let mut disk = Overlay::new(vec![before; sectors as usize * sector_bytes], sector_bytes);
     let options = FormatVolumeOptions::new().fat_type(FatType::Fat32).total_sectors(sectors);
     let options = options.bytes_per_sector(u16::try_from(sector_bytes).expect("at most 4096"));
     let cluster_bytes = u32::try_from(sector_bytes).expect("small");
