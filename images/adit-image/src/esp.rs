@@ -263,7 +263,10 @@ mod tests {
         assert!(matches!(Esp::open(Cursor::new(vec![0; 9])), Err(EspError::Volume(_))));
         let mut bytes = made();
         let reserved = 512 * usize::from(u16::from_le_bytes([bytes[14], bytes[15]]));
-        for at in (0..64).chain(reserved..reserved + 64) {
+        // Boot sector, allocation table, and the folders, which lie in the first clusters.
+        let fat = 512 * usize::from(u16::from_le_bytes([bytes[36], bytes[37]]));
+        let folders = reserved + 2 * fat;
+        for at in (0..64).chain(reserved..reserved + 64).chain((folders..folders + 6 * 1024).step_by(3)) {
             let whole = bytes[at];
             for change in [0xff, 1] {
                 bytes[at] = whole ^ change;

@@ -202,7 +202,82 @@ fn line(text: &mut String, facts: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uki::Parts;
+    use adit_slots::manifest::{Digest, Manifest, PRODUCT};
+    use adit_slots::version::Version;
+    use proptest::prelude::*;
     use std::io::Cursor;
+    use std::sync::LazyLock;
+
+    static UPDATE: LazyLock<Vec<u8>> = LazyLock::new(small_update);
+
+    /// An update to an image with all its parts, each as small as can be.
+    fn small_update() -> Vec<u8> {
+        let mut archive = Archive::default();
+        archive.file("init", 0o755, vec![1; 300]).unwrap();
+        archive.file(initrd::IMAGE, 0o644, b"product = \"adit-box\"\n".to_vec()).unwrap();
+        let kernel = crate::pe::tests::stub();
+        let parts = Parts {
+            arch: crate::arch::Arch::X86_64,
+            version: Version::new(1, 2, 3),
+            kernel_version: "6.1",
+            command_line: "quiet",
+            kernel: &kernel,
+            initrd: &initrd::pack(&archive).unwrap(),
+        };
+        let image = parts.join(&kernel).unwrap();
+        let manifest = Manifest {
+            product: PRODUCT,
+            arch: 1,
+            flavour: 1,
+            version: Version::new(1, 2, 3),
+            min_from: Version::new(0, 0, 0),
+            floor: Version::new(0, 0, 0),
+            uki_size: image.len() as u64,
+            uki_sha256: Digest(Sha256::of(&image).0),
+            time_s: 1_800_000_000,
+        };
+        let header = adit_slots::update::encode_header(&manifest.encode(), &[], &[]).unwrap();
+        [&header[..], &image].concat()
+    }
+
+    #[test]
+    fn an_update_is_taken_apart_down_to_its_files() {
+        let text = describe(Cursor::new(UPDATE.clone()), true, None).unwrap();
+        for words in [
+            "update of adit-box to 1.2.3",
+            "as the manifest says",
+            "image 1.2.3 for x86_64",
+            "0755 init",
+            "says product",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let last = UPDATE.len() - 1;
+        let mut changed = UPDATE.clone();
+        changed[last] ^= 1;
+        assert!(describe(Cursor::new(changed), false, None).unwrap().contains("NOT what the manifest says"));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at in any::<prop::sample::Index>(), value: u8, length in any::<prop::sample::Index>(), skip: bool) {
+            // An update file, or the image within it.
+            let whole = if skip { &UPDATE[HEADER_BYTES..] } else { &UPDATE[..] };
+            let mut damaged = whole.to_vec();
+            damaged[at.index(whole.len())] = value;
+            drop(describe(Cursor::new(damaged), true, None));
+            let cut = whole[..length.index(whole.len())].to_vec();
+            prop_assert!(describe(Cursor::new(cut), true, None).is_err() || !skip);
+        }
+
+        #[test]
+        fn noise_never_panics(kind in 0..5_usize, mut noise in prop::collection::vec(any::<u8>(), 8..4096)) {
+            let magics: [&[u8]; 5] = [b"", &MAGIC, b"MZ", ZSTD_MAGIC, QCOW2_MAGIC];
+            noise[..magics[kind].len()].copy_from_slice(magics[kind]);
+            drop(describe(Cursor::new(noise), true, None));
+        }
+    }
 
     #[test]
     fn what_is_nothing_of_ours_is_named() {
