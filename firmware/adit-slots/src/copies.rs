@@ -5,7 +5,8 @@
 //! 0 magic 8 · sequence u64 · length u32 · payload · zeros · 4092 CRC-32C of all before      4096 bytes
 //! ```
 //! The copy with the higher sequence counts among those whose checksum holds. A write goes over the other copy, is
-//! flushed and read back; so whatever part of it reaches the disk, the copy that counted until then still stands.
+//! flushed and read back; so whatever part of it reaches the disk, the copy that counted until then still stands. The disk's
+//! `flush` must return only when all is on the medium, which that of a `std::fs::File` does not do.
 
 use crate::bytes::{Reader, Short, Writer};
 use crate::layout::COPY_BYTES;

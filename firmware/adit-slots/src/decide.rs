@@ -423,7 +423,8 @@ pub fn forgive(record: &Record, digest: Digest) -> Record {
     next
 }
 
-/// An orderly stop, and why. A stop that a person or the power supply asked for is no failed start.
+/// An orderly stop, and why. A stop that a person or the power supply asked for is no failed start; telling it twice
+/// changes nothing more.
 #[must_use]
 pub const fn stop(record: &Record, why: Reset, time_s: u64) -> Record {
     let mut next = *record;
@@ -431,7 +432,7 @@ pub const fn stop(record: &Record, why: Reset, time_s: u64) -> Record {
     if time_s > next.time_s {
         next.time_s = time_s;
     }
-    if matches!(why, Reset::Asked | Reset::PowerButton | Reset::Ups) {
+    if matches!(record.stop, Reset::Unknown) && matches!(why, Reset::Asked | Reset::PowerButton | Reset::Ups) {
         next.boots_unconfirmed = next.boots_unconfirmed.saturating_sub(1);
     }
     next

@@ -9,8 +9,10 @@
 //! - [`Esp::write`] puts data into free clusters, then chains them, then writes the name: a file is absent or whole.
 //! - [`Esp::delete`] marks the name. Only [`Esp::heal`] frees clusters, and only what no file on the volume uses.
 //!
-//! Open the partition only while nobody has it mounted, and call [`Esp::heal`] once at every start. Foreign files are left
-//! alone. Any bytes on the volume give an error or an answer, never a panic or a walk without end.
+//! The disk's `flush` must return only when all that was written is on the medium. That of a `std::fs::File` does nothing:
+//! give a type whose `flush` is `File::sync_data`. Open the partition only while nobody has it mounted, and call
+//! [`Esp::heal`] once at every start. Foreign files are left alone. Any bytes on the volume give an error or an answer,
+//! never a panic or a walk without end.
 
 mod folder;
 mod volume;
@@ -177,11 +179,7 @@ impl<D: Read + Write + Seek> Esp<D> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), EspError<D::Error>> {
         let folder = self.slot_folder()?;
-        match self.find_slot(file) {
-            Err(EspError::NotFound) => {}
-            Ok(_) => return Err(EspError::Exists),
-            Err(error) => return Err(error),
-        }
+        self.has_no(file)?;
         let name = file.name().ok_or(EspError::Name)?;
         let short = self.free_short_name(folder, name.as_bytes())?;
         self.volume.forget_free_count()?;
@@ -233,9 +231,7 @@ impl<D: Read + Write + Seek> Esp<D> {
         let folder = self.slot_folder()?;
         let entry = self.find_slot(from)?;
         let new = SlotFile { version: from.version, mark: to };
-        if self.find_slot(new).is_ok() {
-            return Err(EspError::Exists);
-        }
+        self.has_no(new)?;
         let name = new.name().ok_or(EspError::Name)?;
         let short = self.free_short_name(folder, name.as_bytes())?;
         let kept = self.short_entry_of(&entry)?;
@@ -442,6 +438,14 @@ impl<D: Read + Write + Seek> Esp<D> {
             }
         }
         Err(EspError::NotFound)
+    }
+
+    fn has_no(&mut self, file: SlotFile) -> Result<(), EspError<D::Error>> {
+        match self.find_slot(file) {
+            Err(EspError::NotFound) => Ok(()),
+            Ok(_) => Err(EspError::Exists),
+            Err(error) => Err(error),
+        }
     }
 
     fn free_short_name(&mut self, folder: u32, long: &[u8]) -> Result<[u8; 11], EspError<D::Error>> {

@@ -66,6 +66,8 @@ impl<D: Read + Write + Seek> Volume<D> {
             && sectors_per_cluster.is_power_of_two()
             && (1..=2).contains(&table_copies)
             && reserved > 0
+            // All copies of the table are kept equal.
+            && u16_at(&boot, 40) & 0x80 == 0
             && u16_at(&boot, 510) == 0xAA55;
         if !fat32 {
             return Err(EspError::NotFat32);

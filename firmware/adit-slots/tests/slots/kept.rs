@@ -89,10 +89,11 @@ fn only_the_same_start_confirms() {
 
 #[test]
 fn a_stop_that_was_asked_for_is_no_failed_start() {
-    let record = started();
-    assert_eq!(record.boots_unconfirmed, 1);
-    for (why, left) in [(Reset::Asked, 0), (Reset::PowerButton, 0), (Reset::Ups, 0), (Reset::Health, 1)] {
-        assert_eq!(decide::stop(&record, why, 0).boots_unconfirmed, left, "{why:?}");
+    let record = Record { boots_unconfirmed: 2, ..started() };
+    for (why, left) in [(Reset::Asked, 1), (Reset::PowerButton, 1), (Reset::Ups, 1), (Reset::Health, 2)] {
+        let stopped = decide::stop(&record, why, 0);
+        assert_eq!((stopped.boots_unconfirmed, stopped.stop), (left, why));
+        assert_eq!(decide::stop(&stopped, why, 0), stopped);
     }
 }
 
