@@ -106,6 +106,9 @@ pub fn write_sparse(file: &mut (impl Write + Seek), bytes: &[u8]) -> io::Result<
 mod tests {
     use super::*;
     use crate::esp::{Esp, Window};
+    use adit_slots::esp;
+    use adit_slots::name::{Mark, SlotFile};
+    use embedded_io_adapters::std::FromStd;
 
     #[test]
     fn a_disk_holds_the_loader_and_one_slot() {
@@ -122,6 +125,31 @@ mod tests {
             assert!(esp.read("EFI/Linux/adit_001.002.003.efi").unwrap() == uki);
             assert_eq!(esp.read("EFI/BOOT/BOOTX64.EFI").unwrap(), b"MZ");
             assert_eq!(esp.read("loader/loader.conf").unwrap(), LOADER_CONF.as_bytes());
+        }
+    }
+
+    /// A box changes its ESP by code of its own: it must find what was made here, and what it writes must be read here.
+    #[test]
+    fn a_box_finds_its_slot_and_puts_another_beside_it() {
+        for sector_size in [SectorSize::B512, SectorSize::B4096] {
+            let (version, next) = (Version::new(1, 2, 3), Version::new(1, 3, 0));
+            let (uki, candidate) = (vec![3; 2_000_001], vec![4; 3_000_001]);
+            let parts = Parts { arch: Arch::X86_64, version, sector_size, loader: b"MZ", uki: &uki };
+            let mut disk = parts.assemble().unwrap();
+            let part = Table::read(Cursor::new(&mut disk)).unwrap().partition(ESP).unwrap().clone();
+            let mut own = esp::Esp::open(FromStd::new(Cursor::new(&mut disk)), part.start_bytes).unwrap();
+            let good = SlotFile { version, mark: Mark::Good };
+            let mut files = [SlotFile { version: Version::default(), mark: Mark::New }; esp::FILES_MAX];
+            assert_eq!(own.files(&mut files).unwrap(), 1);
+            assert_eq!(files[0], good);
+            let bytes = u32::try_from(candidate.len()).unwrap();
+            let staged = SlotFile { version: next, mark: Mark::New };
+            own.write(staged, bytes, &mut FromStd::new(candidate.as_slice()), &mut |_| ()).unwrap();
+            own.rename(staged, Mark::TRIAL).unwrap();
+            assert_eq!(own.heal(&mut vec![0; 1 << 16]).unwrap(), esp::Healed::default());
+            let esp = Esp::open(Window::new(Cursor::new(&mut disk), part.start_bytes, part.size_bytes)).unwrap();
+            assert!(esp.read("EFI/Linux/adit_001.002.003.efi").unwrap() == uki);
+            assert!(esp.read("EFI/Linux/adit_001.003.000+3-0.efi").unwrap() == candidate);
         }
     }
 
