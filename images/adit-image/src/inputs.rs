@@ -131,10 +131,11 @@ impl Lock {
     }
 
     /// What the archive has now for some boards.
-    pub fn now(folder: &Path, boards: &[Board], arches: &[Arch], time_s: u64) -> Result<Self, InputsError> {
+    pub fn now(store: &Store, boards: &[Board], arches: &[Arch], time_s: u64) -> Result<Self, InputsError> {
+        let _lock = store.lock()?;
         let mut packages = BTreeSet::new();
         for arch in arches.iter().copied() {
-            let apt = Apt::for_arch(folder, arch)?;
+            let apt = Apt::for_arch(&store.folder, arch)?;
             apt.update()?;
             for (wanted, name) in names(&apt, boards, arch)? {
                 let remote = apt.find(&name)?;

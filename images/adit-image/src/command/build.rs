@@ -70,7 +70,7 @@ impl Build {
         let board = board(&self.boards, self.flavour)?;
         let store = Store::new(&self.cache)?;
         let lock = if self.unlocked {
-            inputs::Lock::now(&self.cache, std::slice::from_ref(&board), &[self.arch], now_s()?)?
+            inputs::Lock::now(&store, std::slice::from_ref(&board), &[self.arch], now_s()?)?
         } else {
             let text = std::fs::read_to_string(&self.lock);
             inputs::Lock::parse(&text.with_context(|| format!("read {}", self.lock.display()))?)?

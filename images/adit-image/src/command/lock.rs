@@ -4,7 +4,7 @@
 use super::{say, write_file};
 use adit_image::arch::{Arch, Flavour};
 use adit_image::board::Board;
-use adit_image::inputs;
+use adit_image::inputs::{self, Store};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,7 +25,7 @@ pub(crate) struct Lock {
 impl Lock {
     pub(crate) fn run(self) -> Result<()> {
         let boards = [board(&self.boards, Flavour::Vm)?, board(&self.boards, Flavour::Hardware)?];
-        let lock = inputs::Lock::now(&self.cache, &boards, &[Arch::X86_64, Arch::Aarch64], now_s()?)?;
+        let lock = inputs::Lock::now(&Store::new(&self.cache)?, &boards, &[Arch::X86_64, Arch::Aarch64], now_s()?)?;
         write_file(&self.lock, lock.to_text().as_bytes())?;
         say(&format!("{} packages pinned in {}", lock.packages.len(), self.lock.display()))
     }
