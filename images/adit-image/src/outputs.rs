@@ -129,7 +129,9 @@ impl Outputs<'_> {
             });
         }
         files.push((format!("{stem}.image.json"), self.facts(built, &files)));
-        let sums = files.iter().map(|(name, bytes)| format!("{}  {name}\n", Sha256::of(bytes)));
+        // Signing changes the update file, and what is signed speaks for itself.
+        let lasting = files.iter().filter(|(name, _)| !name.ends_with(".adit"));
+        let sums = lasting.map(|(name, bytes)| format!("{}  {name}\n", Sha256::of(bytes)));
         files.push((format!("{stem}.SHA256SUMS"), sums.collect::<String>().into_bytes()));
         std::fs::create_dir_all(folder).map_err(|source| OutputError::Write { path: folder.to_owned(), source })?;
         for (name, bytes) in &files {

@@ -13,7 +13,7 @@ mod write;
 
 use adit_slots::version::Version;
 use anyhow::{Context as _, Result};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 #[derive(Debug, clap::Subcommand)]
@@ -54,9 +54,12 @@ impl Command {
     }
 }
 
-/// One line of facts.
+/// One line of facts. A reader that has read enough is no error.
 fn say(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("write to stdout")
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        said => said.context("write to stdout"),
+    }
 }
 
 fn version(text: &str) -> Result<Version, String> {
