@@ -57,6 +57,7 @@ mutants! {
     Change::Setting(Setting::HalfMirror), mirror breaks raid_disk_pulled with "store is read-only";
     Change::Patch, array_members breaks member_fails with "md.state of md0 did not turn critical";
     Change::Patch, news_grow_old breaks read_errors with "disk.io of worn did not turn ok";
+    Change::Patch, silent_probe_ages breaks silent_probe with "what the disk said is Some(0) min old";
     Change::Patch, health_apart breaks stalled_disk with "the agent did not answer";
     Change::Patch, clock_free_tokens breaks wrong_clock with "the token was used before or has expired";
     Change::Patch, segment_flush breaks power_cut with "aditd verify" | "\"damaged\":true" | "instead of";
