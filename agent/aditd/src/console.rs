@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The console: adit's frames on a character device (a serial port, a port of virtio) and on a socket of this machine.
-//! Whoever holds the line is the member, who sees health and has no power over the data; whoever may open the socket is
-//! told no more.
+//! Whoever holds the line is the member, who sees health, and what runs and which disks there are where the machine is
+//! adit's own, and has no power over the data; whoever may open the socket is told no more.
 //!
 //! A line loses frames, is pulled and floods; so nothing is remembered between two frames, one is served at a time, and a
 //! device that is absent or fails is opened again, for ever. This never sends anything unasked.
@@ -15,7 +15,7 @@ use adit_proto::encode;
 use adit_proto::roles::{self, Who};
 use adit_wire::frame::{FLAG_END, Kind, METHOD_REFUSED, Message, Service};
 use adit_wire::link::{Greeting, PROTOCOL_MAJOR, Ping, Pong};
-use adit_wire::refusal::Refused;
+use adit_wire::refusal::{Code, Refused};
 use embedded_io_async::{ErrorType, Read, Write};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use std::fs::File;
@@ -182,13 +182,15 @@ impl Console {
         Some(Reply { kind, conversation, body })
     }
 
-    /// The same table as on the network, and of its services health alone.
+    /// The same table as on the network; of its services those that answer one frame by one.
     async fn request(&self, kind: Kind, body: &[u8]) -> Result<(Kind, Vec<u8>), ServeError> {
-        let row = serve::admit(Who::Console, kind)?;
-        if row.service != Service::Health {
-            return Err(ServeError::refused(adit_wire::refusal::Code::NotAllowed));
+        match serve::admit(Who::Console, kind)?.service {
+            Service::Health => serve::health::answer(&self.shared, Message::decode(body)?).await,
+            Service::Appliance => serve::appliance::answer(kind, body).await,
+            Service::Link | Service::Pair | Service::Backup | Service::Read | Service::Recover | Service::Admin => {
+                Err(ServeError::refused(Code::NotAllowed))
+            }
         }
-        serve::health::answer(&self.shared, Message::decode(body)?).await
     }
 }
 

@@ -5,7 +5,7 @@
 //! peers counts at once. Services answer with values; refusing, counting and logging happen here.
 
 mod admin;
-mod appliance;
+pub(crate) mod appliance;
 mod backup;
 pub(crate) mod health;
 pub(crate) mod pair;

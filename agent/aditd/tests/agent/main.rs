@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The agent as its peers meet it: a real agent on [::1], real links, real files; only the people are scripted.
 
+mod appliance;
 mod backup;
 mod commands;
 mod console;
