@@ -187,8 +187,9 @@ part_fuzz() {
     rustc +nightly --version >/dev/null 2>&1 || die "fuzzing needs a nightly toolchain: rustup toolchain install nightly"
     cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --root target/tools cargo-fuzz
     local dir=$PWD/target/fuzz
+    cargo +nightly run --quiet --manifest-path protocol/fuzz/Cargo.toml --target-dir "$dir" --example seeds -- "$dir/corpus"
     for name in $(cargo +nightly fuzz list --fuzz-dir protocol/fuzz); do
-        mkdir -p "$dir/corpus/$name" "$dir/artifacts/$name"
+        mkdir -p "$dir/artifacts/$name"
         cargo +nightly fuzz run --fuzz-dir protocol/fuzz --target-dir "$dir" "$name" "$dir/corpus/$name" -- \
             -max_total_time="${SECONDS_EACH:-60}" -rss_limit_mb=512 -verbosity=0 -artifact_prefix="$dir/artifacts/$name/"
         echo "fuzz: $name stood ${SECONDS_EACH:-60} s"
