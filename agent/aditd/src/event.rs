@@ -150,6 +150,11 @@ events! {
     PeerRevoked { /// Which.
         name: String, /// Who asked.
         by: String } = Warn, "peers_revoked_total", "{by} revoked peer {name}; its history stays";
+    /// A token was made from afar.
+    Invited { /// For whom.
+        name: String, /// What that becomes.
+        role: &'static str, /// Who asked.
+        by: String } = Info, "tokens_made_total", "{by} made a token with which {name} becomes a {role}";
     /// Everything was read and checked.
     Verified { /// What was found.
         what: String, /// Records damaged.

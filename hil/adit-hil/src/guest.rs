@@ -151,6 +151,22 @@ impl Guest {
         Ok(Self { folder, kernel, programs: binaries.clone(), binaries, setting: None })
     }
 
+    /// The folder with the programs of an image; `adit-init` is built at the first call.
+    pub(crate) fn appliance_programs(&self) -> Result<PathBuf> {
+        let _lock = lock(&self.folder)?;
+        let built = build(&root()?, &["adit-init"])?;
+        if built == self.programs {
+            return Ok(built);
+        }
+        // The other programs come from elsewhere, as a mutant's do.
+        let place = self.folder.join("appliance-programs");
+        fs::create_dir_all(&place)?;
+        for (from, name) in [(&built, "adit-init"), (&self.programs, "aditd"), (&self.programs, "adit-probe")] {
+            fs::copy(from.join(name), place.join(name)).with_context(|| format!("copy {name}"))?;
+        }
+        Ok(place)
+    }
+
     /// The same guest with other static builds of our programs, in machines and on the host.
     #[must_use]
     pub fn with_programs(mut self, folder: &Path) -> Self {

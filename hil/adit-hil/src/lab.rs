@@ -4,11 +4,13 @@
 //! been damaged.
 
 use crate::accel;
+use crate::appliance::ApplianceParts;
 use crate::artifacts::{Artifacts, Visitor};
 use crate::box_machine::{BoxMachine, BoxParts};
 use crate::data::Seeded;
 use crate::disk::{Disk, Kind};
 use crate::guest::Guest;
+use crate::image::Edition;
 use crate::machine::{Accel, Parts};
 use crate::net::{Gateway, Lan};
 use crate::running::Machine;
@@ -188,6 +190,12 @@ impl Lab {
     /// When it does not come up.
     pub fn start_box(&mut self, name: &str, lan: &Lan) -> Result<BoxMachine> {
         self.new_box(name, lan).start()
+    }
+
+    /// An appliance on this network, to be described further and started.
+    #[must_use]
+    pub fn new_appliance(&mut self, name: &str, lan: &Lan, edition: Edition) -> ApplianceParts<'_> {
+        ApplianceParts::new(self, name, lan, edition)
     }
 
     /// A source on the host with 8 MiB in 200 files.

@@ -5,6 +5,7 @@
 
 pub mod accel;
 pub mod agent;
+pub mod appliance;
 pub mod artifacts;
 pub mod bmc;
 pub mod box_machine;
@@ -14,6 +15,7 @@ pub mod data;
 pub mod disk;
 pub mod guest;
 pub mod health;
+pub mod image;
 pub mod lab;
 pub mod machine;
 pub mod net;

@@ -62,6 +62,20 @@ pub enum Watchdog {
     Ib700,
 }
 
+/// Where a machine's kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boots {
+    /// QEMU loads the harness's kernel and first file system: the quickest way to a machine that the harness speaks with.
+    Kernel,
+    /// UEFI firmware finds a boot loader on a disk, as a real machine does.
+    Firmware {
+        /// The firmware's code, never written.
+        code: PathBuf,
+        /// Its variables, of this machine alone.
+        variables: PathBuf,
+    },
+}
+
 /// The parts of one machine.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -73,7 +87,9 @@ pub struct Parts {
     pub processors: u32,
     /// Disks in order.
     pub disks: Vec<Disk>,
-    /// Kernel modules, programs and files of its first file system.
+    /// Where its kernel comes from.
+    pub boots: Boots,
+    /// Kernel modules, programs and files of its first file system, where the harness gives it one.
     pub inside: Spec,
     /// Words added to the kernel's command line.
     pub words: Vec<String>,
@@ -113,6 +129,7 @@ impl Parts {
             memory_mib: MEMORY_MIB_DEFAULT,
             processors: 1,
             disks: Vec::new(),
+            boots: Boots::Kernel,
             inside: Spec::default(),
             words: Vec::new(),
             watchdog: None,
@@ -130,18 +147,27 @@ impl Parts {
     }
 
     /// The command line, without the program itself.
+    ///
+    /// `direct`: kernel and first file system, where QEMU loads them.
     pub(crate) fn arguments(
         &self,
         accel: Accel,
         channels: &Channels<'_>,
-        kernel: &Path,
-        initramfs: &Path,
+        direct: Option<(&Path, &Path)>,
     ) -> Result<Vec<String>> {
         let mut line = CommandLine::default();
         self.board(&mut line, accel)?;
-        line.option("-kernel", &text(kernel)?);
-        line.option("-initrd", &text(initramfs)?);
-        line.option("-append", &self.kernel_words());
+        if let Some((kernel, initramfs)) = direct {
+            line.option("-kernel", &text(kernel)?);
+            line.option("-initrd", &text(initramfs)?);
+            line.option("-append", &self.kernel_words());
+        }
+        if let Boots::Firmware { code, variables } = &self.boots {
+            for (unit, path, more) in [(0, code, ",readonly=on"), (1, variables, "")] {
+                let path = text(path)?;
+                line.option("-drive", &format!("if=pflash,format=raw,unit={unit},file={path}{more}"));
+            }
+        }
         for name in Channels::ALL {
             let path = text(&channels.path(name))?;
             line.option("-chardev", &format!("socket,id={name},path={path}"));
@@ -256,7 +282,8 @@ mod tests {
         let mut parts = Parts::new("box");
         parts.clock_s = Some(4_070_908_799);
         parts.watchdog = Some(Watchdog::I6300esb);
-        let make = || parts.arguments(Accel::Tcg, &channels, Path::new("/k"), Path::new("/i")).expect("arguments");
+        let make =
+            || parts.arguments(Accel::Tcg, &channels, Some((Path::new("/k"), Path::new("/i")))).expect("arguments");
         assert_eq!(make(), make());
         let line = make().join(" ");
         for wanted in ["-accel tcg", "base=2098-12-31T23:59:59,clock=vm", "i6300esb", "name=adit.hand", "-m 256M"] {

@@ -8,7 +8,7 @@ use crate::clock::MachineClock;
 use crate::console::Console;
 use crate::disk::fault::Faults;
 use crate::guest::Guest;
-use crate::machine::{self, Accel, Channels, Parts, QEMU};
+use crate::machine::{self, Accel, Boots, Channels, Parts, QEMU};
 use crate::program::Ran;
 use crate::qmp::Qmp;
 use adit_guest::client::Hand;
@@ -103,9 +103,14 @@ impl Machine {
     /// When the guest's files or the channels cannot be made.
     pub(crate) fn assemble(parts: Parts, guest: &Guest, accel: Accel, artifacts: Artifacts) -> Result<Self> {
         let channels = tempfile::Builder::new().prefix("adit-hil-").tempdir().context("a directory for channels")?;
-        let initramfs = guest.initramfs(&parts.inside)?;
         let place = Channels { dir: channels.path() };
-        let arguments = parts.arguments(accel, &place, &guest.vmlinux(), &initramfs)?;
+        let arguments = match parts.boots {
+            Boots::Kernel => {
+                let (kernel, initramfs) = (guest.vmlinux(), guest.initramfs(&parts.inside)?);
+                parts.arguments(accel, &place, Some((&kernel, &initramfs)))?
+            }
+            Boots::Firmware { .. } => parts.arguments(accel, &place, None)?,
+        };
         artifacts.note_machine(&parts.name, &arguments)?;
         Ok(Self { parts, arguments, channels, artifacts, live: None, expected: Vec::new() })
     }

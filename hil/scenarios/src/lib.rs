@@ -42,6 +42,7 @@ macro_rules! scenarios {
     };
 }
 
+mod appliance_boots;
 mod bad_sector;
 mod bmc_fan_and_heat;
 mod boots_quickly;
@@ -95,6 +96,7 @@ scenarios! {
     Fast bmc_fan_and_heat = bmc_fan_and_heat::play "a fan stops, a processor is hot, a supply fails: the BMC tells, we tell"
     Fast ups_on_battery = ups_on_battery::play "mains fail, a battery ends, a supply falls silent: told, and back"
     Fast silent_probe = silent_probe::play "the device helper hangs: told, and what it said last grows old"
+    Fast appliance_boots = appliance_boots::play "the image boots by firmware, an admin pairs at its console"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

@@ -121,6 +121,7 @@ pub const TABLE: &[Row] = &[
     Row::new(Service::Admin, 4, "REVOKE", true, ADMIN),
     Row::new(Service::Admin, 6, "VERIFY", true, SOURCE | ADMIN),
     Row::new(Service::Admin, 9, "UNPAIR", true, PEERS),
+    Row::new(Service::Admin, 10, "INVITE", true, ADMIN),
     Row::new(Service::Appliance, 1, "LOOK", true, ADMIN | MONITOR | CONSOLE),
     Row::new(Service::Appliance, 3, "UPDATE", true, ADMIN),
     Row::new(Service::Appliance, 5, "UPDATEPART", false, ADMIN),

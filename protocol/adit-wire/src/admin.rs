@@ -116,3 +116,32 @@ message!(Verified<'a>, Admin, 8, 1, Skipped, |m| m.damaged.is_whole()
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpair {}
 message!(Unpair, Admin, 9, 1, Refused);
+
+/// Asks for a one-time token with which another machine pairs. Not for the role admin: that one is made at the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite<'a> {
+    /// What the machine becomes.
+    pub role: Role,
+    /// The name under which it is registered.
+    #[serde(borrow)]
+    pub name: &'a str,
+    /// Whether it is the known source of this name that comes back with another key.
+    pub rejoin: bool,
+    /// How long the token can be used, seconds of the box's running time.
+    pub lifetime_s: u32,
+}
+message!(Invite<'a>, Admin, 10, 1, Refused, |m| m.name.len() <= NAME_BYTES_MAX
+    && m.role != Role::Admin
+    && m.lifetime_s <= TOKEN_LIFETIME_S_MAX);
+
+/// Longest life of a token: 14 days.
+pub const TOKEN_LIFETIME_S_MAX: u32 = 14 * 86_400;
+
+/// The token, which is a secret until it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited<'a> {
+    /// Its text.
+    #[serde(borrow)]
+    pub token: &'a str,
+}
+message!(Invited<'a>, Admin, 11, 1, Skipped, |m| m.token.len() <= 1_024);

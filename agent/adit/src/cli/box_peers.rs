@@ -9,8 +9,10 @@ use crate::net::{self, Net, Way};
 use crate::state::StateDir;
 use crate::text::{self, Lines as _};
 use adit_link::{Door, Link};
-use adit_wire::admin::{Done, Peers, PeersListed, Rename, Revoke};
+use adit_wire::admin::{Done, Invite, Invited, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX};
+use adit_wire::pair::Role;
 use serde_json::json;
+use std::time::Duration;
 
 /// Administer a box.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,21 @@ enum Noun {
     /// The keys that the box has pinned.
     #[command(subcommand)]
     Peers(Verb),
+    /// Make a one-time token with which another machine pairs with the box.
+    Token {
+        /// What the machine becomes; an admin's token is made at the box itself.
+        #[arg(long, value_parser = ["source", "monitor", "replica"], default_value = "source")]
+        role: String,
+        /// The name under which it is registered.
+        #[arg(long)]
+        name: String,
+        /// It is the known source of this name, with another key.
+        #[arg(long)]
+        rejoin: bool,
+        /// How long the token can be used: 90s, 15m, 2h or 7d; at most 14d.
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = text::parse_duration)]
+        lifetime: Duration,
+    },
     #[command(flatten)]
     Machine(MachineVerb),
 }
@@ -66,6 +83,14 @@ impl BoxCommand {
         let verb = match self.command {
             Noun::Peers(verb) => verb,
             Noun::Machine(verb) => return net.run(verb.run(&way)),
+            Noun::Token { role, name, rejoin, lifetime } => {
+                let role = Role::from_word(&role).unwrap_or(Role::Source);
+                let lifetime_s = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+                if lifetime_s == 0 || lifetime_s > TOKEN_LIFETIME_S_MAX {
+                    return Err(Failure::new(Exit::Usage, "--lifetime is beyond 14 days", "write 15m, 2h or 7d"));
+                }
+                return net.run(invite(&way, &Invite { role, name: &name, rejoin, lifetime_s }));
+            }
         };
         net.run(async {
             let link = way.connect(Door::Main).await?;
@@ -84,6 +109,16 @@ impl BoxCommand {
             Ok(Exit::Done)
         })
     }
+}
+
+async fn invite(way: &Way, asked: &Invite<'_>) -> Result<Exit, Failure> {
+    let link = way.connect(Door::Main).await?;
+    let frame = net::ask(&link, asked).await?;
+    let Invited { token } = net::read(&frame)?;
+    print(&format!("{token}\n"))?;
+    say(&format!("{} can be paired with it once, by `adit pair -` there; it is a secret until then", asked.name));
+    link.close(None).await;
+    Ok(Exit::Done)
 }
 
 async fn list(link: &Link, as_json: bool) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ mod id;
 mod pair;
 mod peers;
 mod run;
-mod token;
+pub(crate) mod token;
 mod verify;
 
 use crate::cli::{Cli, Command};

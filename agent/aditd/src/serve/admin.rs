@@ -3,16 +3,20 @@
 //! history.
 
 use super::{Caller, ServeError, verify};
+use crate::clock::Now;
+use crate::commands::token;
 use crate::files::FileError;
 use crate::peers::{PeerName, PeerTable};
 use adit_link::{Conversation, Frame};
 use adit_proto::encode::push_part;
-use adit_wire::admin::{Done, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verify};
+use adit_wire::admin::{Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verify};
 use adit_wire::frame::Message;
 use adit_wire::ids::SourceId;
 use adit_wire::list::Parts;
+use adit_wire::pair::Role;
 use adit_wire::refusal::Code;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of one list of peers.
 const LIST_BYTES_MAX: usize = 512 << 10;
@@ -30,6 +34,7 @@ pub(super) async fn serve(caller: &Arc<Caller>, frame: &Frame, conversation: &Co
             Ok(conversation.send(&Done {}, true).await?)
         }
         Unpair::KIND => unpair(caller, conversation).await,
+        Invite::KIND => invite(caller, frame.message()?, conversation).await,
         Verify::KIND => verify::serve(caller, conversation).await,
         _ => Err(ServeError::refused(Code::UnknownMethod)),
     }
@@ -95,6 +100,31 @@ async fn unpair(caller: &Arc<Caller>, conversation: &Conversation) -> Result<(),
     // The running agent sees the change of the files within seconds and cuts what is left of the link.
     caller.tell(&crate::event::Event::PeerRevoked { name: name.to_string(), by: name.to_string() });
     Ok(())
+}
+
+/// Makes a token as `aditd token` does on the box itself, but never one for another admin: whoever steals an admin's key
+/// must not be able to make more of them.
+async fn invite(caller: &Caller, asked: Invite<'_>, conversation: &Conversation) -> Result<(), ServeError> {
+    let shared = &caller.shared;
+    let state = shared.state.as_ref().ok_or_else(|| ServeError::refused(Code::NotServed))?;
+    if asked.role == Role::Source {
+        caller.store()?;
+    }
+    let name = PeerName::new(asked.name).map_err(|error| ServeError::detailed(Code::NotFound, error.to_string()))?;
+    if asked.rejoin != shared.peers().by_name(name.as_str()).is_some() {
+        let code = if asked.rejoin { Code::NotFound } else { Code::NameTaken };
+        return Err(ServeError::refused(code));
+    }
+    let lifetime = Duration::from_secs(u64::from(asked.lifetime_s));
+    let own = shared.own_addresses();
+    let made = token::make(state, asked.role, name, asked.rejoin, lifetime, &own, &Now::read());
+    let made = made.map_err(|failure| ServeError::detailed(Code::Internal, failure.text))?;
+    shared.events.record(&crate::event::Event::Invited {
+        name: made.name.to_string(),
+        role: asked.role.word(),
+        by: caller.name.clone(),
+    });
+    Ok(conversation.send(&Invited { token: &made.text }, true).await?)
 }
 
 fn failed(caller: &Caller, error: &FileError) -> ServeError {

@@ -76,6 +76,7 @@ fn every_request_refuses_trailing_bytes() {
         "Revoke",
         "Verify",
         "Unpair",
+        "Invite",
         "Look",
         "Update",
         "UpdatePart",

@@ -3,7 +3,10 @@
 
 mod schema;
 
-use adit_wire::admin::{Done, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verified, Verify, Verifying};
+use adit_wire::admin::{
+    Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX, Unpair, Verified, Verify,
+    Verifying,
+};
 use adit_wire::appliance::{
     Activate, Disk, Disks, DisksListed, Doing, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
     RetireDisk, SERIAL_BYTES_MAX, Slot, Staged, UPDATE_PART_BYTES_MAX, Update, UpdateAt, UpdatePart, UseDisk, Version,
@@ -378,6 +381,11 @@ fn admin() -> Vec<Case> {
             snapshots: u64::MAX, snapshots_incomplete: u64::MAX, damaged: ids(IDS_MAX), first_place: text(200),
         }),
         case!(Unpair: "only" Unpair {}),
+        case!(Invite: "min" Invite { role: Role::Source, name: "", rejoin: false, lifetime_s: 0 },
+            "typical" Invite { role: Role::Source, name: "web1", rejoin: false, lifetime_s: 900 },
+            "max" Invite { role: Role::Agent, name: text(63), rejoin: true, lifetime_s: TOKEN_LIFETIME_S_MAX }),
+        case!(Invited: "min" Invited { token: "" }, "typical" Invited { token: "adit1x" },
+            "max" Invited { token: text(1_024) }),
     ]
 }
 

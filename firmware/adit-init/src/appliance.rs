@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the threads of the first process share: the slots, the data, the agent, and the queue of what happened.
+
+use crate::data::Data;
+use crate::disks::Refused;
+use crate::image::Image;
+use crate::slots::Slots;
+use crate::update::Incoming;
+use crate::watchdog::Progress;
+use adit_slots::decide::Start;
+use adit_slots::record::{Record, Reset};
+use adit_slots::version::Version;
+use adit_wire::refusal::Code;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Where updates on their way are kept.
+pub(crate) const UPDATES: &str = "/var/lib/adit-init/updates";
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A link or an address changed.
+    Network,
+    /// The agent ended; it is started again by itself.
+    AgentEnded,
+    /// The agent said something.
+    AgentSpoke,
+    /// The data came up, or could not.
+    Data(Data),
+    /// A disk was taken for data: look again.
+    DataChanged,
+    /// Disks came or went.
+    Disks,
+    /// The machine is to restart.
+    Restart,
+    /// The power button was pressed.
+    Button,
+    /// A key was pressed on a console.
+    Key(char),
+}
+
+/// The shared state.
+#[derive(Debug)]
+pub(crate) struct Appliance {
+    pub(crate) image: Image,
+    pub(crate) start: Start,
+    pub(crate) watchdog: String,
+    pub(crate) progress: Progress,
+    slots: Mutex<Slots>,
+    data: Mutex<(Data, bool)>,
+    trouble: Mutex<String>,
+    update: Mutex<()>,
+    events: Sender<Event>,
+}
+
+/// A look at all of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) version: Version,
+    pub(crate) record: Record,
+    pub(crate) start: &'static str,
+    pub(crate) tries_left: u8,
+    pub(crate) data: String,
+    pub(crate) watchdog: String,
+}
+
+impl Appliance {
+    pub(crate) fn new(
+        image: Image,
+        start: Start,
+        watchdog: String,
+        progress: Progress,
+        slots: Slots,
+        events: Sender<Event>,
+    ) -> Self {
+        Self {
+            image,
+            start,
+            watchdog,
+            progress,
+            slots: Mutex::new(slots),
+            data: Mutex::new((Data::None("not looked for yet".to_owned()), false)),
+            trouble: Mutex::default(),
+            update: Mutex::default(),
+            events,
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of the slots.
+    pub(crate) fn record(&self) -> Record {
+        *self.slots().record()
+    }
+
+    /// Changes what is remembered. What cannot be written is told and tried again at the next change.
+    pub(crate) fn remember(&self, change: impl FnOnce(&Record) -> Record) {
+        let outcome = self.slots().remember(change);
+        if let Err(error) = outcome {
+            self.trouble(format!("{error:#}"));
+        }
+    }
+
+    /// Tells the main loop.
+    pub(crate) fn tell(&self, event: Event) {
+        // The main loop ends with the machine.
+        let _over = self.events.send(event);
+    }
+
+    /// A queue to the main loop.
+    pub(crate) fn events(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    /// How the data are, and whether they lie on the boot disk.
+    pub(crate) fn data(&self) -> (Data, bool) {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The data are so now.
+    pub(crate) fn set_data(&self, data: Data, on_boot_disk: bool) {
+        if let Data::Damaged(why) = &data {
+            self.trouble(format!("the data cannot be used: {why}"));
+        }
+        *self.data.lock().unwrap_or_else(PoisonError::into_inner) = (data, on_boot_disk);
+    }
+
+    /// Whether backups lie on the boot disk: then the data do not move to another.
+    pub(crate) fn boot_holds_data(&self) -> bool {
+        let (data, on_boot_disk) = self.data();
+        on_boot_disk && data.is_mounted() && has_records()
+    }
+
+    /// Notes the last trouble, for the log and the screen.
+    pub(crate) fn trouble(&self, words: String) {
+        log::error!("{words}");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    /// The last trouble; empty for none.
+    pub(crate) fn last_trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A look at all of it.
+    pub(crate) fn seen(&self) -> Seen {
+        let (data, _) = self.data();
+        let trouble = self.last_trouble();
+        let words = if trouble.is_empty() { data.words() } else { format!("{}; {trouble}", data.words()) };
+        Seen {
+            version: self.image.version,
+            record: self.record(),
+            start: crate::words::start(self.start),
+            tries_left: if let Start::Trying { left } = self.start { left } else { 0 },
+            data: words,
+            watchdog: self.watchdog.clone(),
+        }
+    }
+
+    /// The one place for an update.
+    pub(crate) fn update_lock(&self) -> Option<MutexGuard<'_, ()>> {
+        self.update.try_lock().ok()
+    }
+
+    /// Whether an update can be taken now.
+    pub(crate) fn may_stage(&self) -> Result<(), Refused> {
+        self.slots().may_stage()
+    }
+
+    /// Checks a collected update and writes it to the other slot.
+    pub(crate) fn stage(&self, incoming: Incoming) -> Result<Version, Refused> {
+        let (record, keys) = {
+            let slots = self.slots();
+            (*slots.record(), slots.keys(&self.image))
+        };
+        let sound = incoming.check(&self.image, &record, keys)?;
+        let version = sound.manifest.version;
+        self.progress.writes(true);
+        let staged = self.slots().stage(sound, &|| self.progress.writes(true));
+        self.progress.writes(false);
+        staged?;
+        log::info!("version {version} is staged");
+        Ok(version)
+    }
+
+    /// Gives the staged version its tries.
+    pub(crate) fn activate(&self, version: Version) -> Result<(), Refused> {
+        self.slots().activate(version)
+    }
+
+    /// Goes back to the other version.
+    pub(crate) fn roll_back(&self) -> Result<(), Refused> {
+        self.slots().roll_back()
+    }
+
+    /// A person restarts the machine.
+    pub(crate) fn asked_to_restart(&self) -> Result<(), Refused> {
+        let written =
+            self.slots().remember(|record| adit_slots::decide::stop(record, Reset::Asked, crate::clock::now_s()));
+        written.map_err(|error| Refused::new(Code::BootUnusable, format!("{error:#}")))
+    }
+
+    /// This start is good.
+    pub(crate) fn confirm(&self, data_mounted: bool) -> anyhow::Result<()> {
+        self.slots().confirm(data_mounted)
+    }
+
+    /// The settings that a person put on the boot partition.
+    pub(crate) fn preseed_of_stick(&self) -> Option<String> {
+        self.slots().preseed()
+    }
+
+    /// They are kept elsewhere now.
+    pub(crate) fn forget_preseed(&self) {
+        let removed = self.slots().remove_preseed();
+        if let Err(error) = removed {
+            self.trouble(format!("remove adit.toml, which may hold a token: {error:#}"));
+        }
+    }
+
+    /// Reads one sector of the boot disk: a sign that storage answers.
+    pub(crate) fn storage_answers(&self) -> bool {
+        // Whoever holds it works on the disk.
+        self.slots.try_lock().is_ok_and(|slots| slots.answers())
+    }
+}
+
+/// Whether anything was ever stored: a store makes its files when the first source is paired.
+fn has_records() -> bool {
+    std::fs::read_dir(crate::data::STORE).is_ok_and(|mut entries| entries.next().is_some())
+}

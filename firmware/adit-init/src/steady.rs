@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! After the start: events are answered, the agent is guarded, the start is judged, the screen is kept true, and the
+//! machine ends in order when it is to end.
+
+use crate::appliance::Event;
+use crate::boot::{self, Machine};
+use crate::disks;
+use crate::gate::{Gate, Judgement, Seen};
+use crate::panel::Panel;
+use crate::{children, clock, data, modules, network, power, preseed, start, words};
+use adit_slots::decide::{self, Start};
+use adit_slots::record::{Reset, SlotState};
+use adit_slots::watchdog::Phase;
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often the loop turns when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the time and what ran are written down.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+/// How often disks are looked at for the screen, and orphans laid to rest.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the boot disk is asked for a sign of life.
+const STORAGE_EVERY: Duration = Duration::from_secs(10);
+/// How long a token or a page stays on the screen.
+const MORE_FOR: Duration = Duration::from_secs(300);
+/// How long an admin token from the console is good.
+const TOKEN_LIFETIME: &str = "15m";
+
+/// Serves until the machine ends.
+pub(crate) fn run(machine: &mut Machine) -> ! {
+    machine.appliance.progress.step(Phase::Steady);
+    watch_storage(machine);
+    modules::watch(&machine.modules, machine.appliance.events());
+    let mut steady = Steady::new(machine);
+    loop {
+        steady.machine.appliance.progress.loop_turns();
+        match steady.machine.events.recv_timeout(TICK) {
+            Ok(event) => steady.take(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            // The machine itself holds one end.
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(TICK),
+        }
+        steady.tick();
+    }
+}
+
+/// Asks the boot disk on a thread of its own, which may hang.
+fn watch_storage(machine: &Machine) {
+    let appliance = Arc::clone(&machine.appliance);
+    let watch = move || {
+        loop {
+            if appliance.storage_answers() {
+                appliance.progress.storage_answers();
+            }
+            thread::sleep(STORAGE_EVERY);
+        }
+    };
+    drop(thread::Builder::new().name("storage".to_owned()).spawn(watch));
+}
+
+struct Steady<'a> {
+    machine: &'a mut Machine,
+    gate: Gate,
+    judged: bool,
+    ready_since: Option<Instant>,
+    network_was: bool,
+    contact_expected: bool,
+    remembered: Instant,
+    looked: Option<Instant>,
+    disks: String,
+    drawn: Option<Panel>,
+    more: Option<(Instant, String)>,
+    outside: bool,
+}
+
+impl<'a> Steady<'a> {
+    fn new(machine: &'a mut Machine) -> Self {
+        let seconds = |key| start::word(key).and_then(|text| text.parse().ok());
+        let record = machine.appliance.record();
+        let day_ago = clock::now_s().saturating_sub(86_400);
+        Self {
+            gate: Gate::new(seconds("adit.gate_s"), seconds("adit.gate_max_s")),
+            judged: false,
+            ready_since: None,
+            network_was: false,
+            contact_expected: record.contact_s > day_ago,
+            remembered: Instant::now(),
+            looked: None,
+            disks: String::new(),
+            drawn: None,
+            more: None,
+            outside: false,
+            machine,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Network => self.network_changed(),
+            Event::AgentSpoke => self.agent_spoke(),
+            Event::AgentEnded => {
+                self.ready_since = None;
+                if let Some(heard) = &self.machine.heard {
+                    heard.forget();
+                }
+                if std::path::Path::new("/run/adit/poweroff").exists() {
+                    self.end(power::Ending::Off, Reset::Ups);
+                }
+            }
+            Event::Data(data) => {
+                let came = data.is_mounted();
+                self.machine.data_came(data);
+                if let Some(agent) = self.machine.agent.as_ref().filter(|_| came) {
+                    // It opens the store as it starts.
+                    agent.restart();
+                }
+            }
+            Event::DataChanged => boot::look_for_data(self.machine, &self.machine.appliance.record()),
+            Event::Disks => {
+                if let Err(error) = data::add_back() {
+                    self.machine.appliance.trouble(format!("{error:#}"));
+                }
+                self.looked = None;
+            }
+            Event::Restart => self.end(power::Ending::Restart, Reset::Unknown),
+            Event::Button => self.end(power::Ending::Off, Reset::PowerButton),
+            Event::Key(key) => self.key(key),
+        }
+    }
+
+    fn network_changed(&mut self) {
+        let there = network::addresses().iter().any(network::is_routed);
+        if there != self.network_was {
+            self.network_was = there;
+            let words = if there { "reachable" } else { "no address beyond this link" };
+            log::info!("network: {words}");
+        }
+    }
+
+    fn agent_spoke(&mut self) {
+        let ready = self.machine.heard.as_ref().is_some_and(|heard| heard.is_ready());
+        match (ready, self.ready_since) {
+            (true, None) => {
+                self.ready_since = Some(Instant::now());
+                let line = format!("adit-init: {:.2} s: the agent serves", start::uptime().as_secs_f64());
+                crate::panel::say(&line);
+            }
+            (false, Some(_)) => self.ready_since = None,
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        if !self.judged && self.machine.appliance.start != Start::Recovery {
+            self.judge();
+        }
+        if self.remembered.elapsed() >= REMEMBER_EVERY {
+            self.remember();
+        }
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.looked = Some(Instant::now());
+            children::reap_orphans();
+            self.disks = disks_in_words();
+            self.outside |= network::heard_from_outside();
+            self.network_changed();
+        }
+        if self.more.as_ref().is_some_and(|(since, _)| since.elapsed() > MORE_FOR) {
+            self.more = None;
+        }
+        let panel = self.panel();
+        if self.drawn.as_ref() != Some(&panel) {
+            panel.draw();
+            self.drawn = Some(panel);
+        }
+    }
+
+    fn judge(&mut self) {
+        let (data, _) = self.machine.appliance.data();
+        let record = self.machine.appliance.record();
+        let seen = Seen {
+            uptime: start::uptime(),
+            serves: self.ready_since.map(|since| since.elapsed()),
+            silent: self.machine.heard.as_ref().and_then(|heard| heard.silent_for()),
+            data_expected: record.data_expected,
+            data_there: data.is_mounted(),
+            contact_expected: self.contact_expected,
+            network_there: self.network_was,
+        };
+        match self.gate.judge(&seen) {
+            Judgement::Wait => {}
+            Judgement::Good => {
+                self.judged = true;
+                match self.machine.appliance.confirm(data.is_mounted()) {
+                    Ok(()) => crate::panel::say(&format!(
+                        "adit-init: {:.2} s: version {} is confirmed",
+                        start::uptime().as_secs_f64(),
+                        self.machine.appliance.image.version
+                    )),
+                    Err(error) => self.machine.appliance.trouble(format!("confirm this version: {error:#}")),
+                }
+            }
+            Judgement::Bad(why) => {
+                self.judged = true;
+                self.machine.appliance.trouble(format!("this start is not healthy: {why}"));
+                // A good version is left only where another one may do better; else a person can reach what there is.
+                if record.running_slot().state != SlotState::Good || record.other_slot().state == SlotState::Good {
+                    self.end(power::Ending::Restart, Reset::Health);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self) {
+        let ran_s = self.remembered.elapsed().as_secs();
+        self.remembered = Instant::now();
+        let now_s = clock::now_s();
+        let contact_s = if network::peers_connected() { now_s } else { 0 };
+        self.machine.appliance.remember(|record| decide::tick(record, ran_s, now_s, contact_s));
+    }
+
+    fn key(&mut self, key: char) {
+        let more = match key.to_ascii_lowercase() {
+            't' if !has_admin() => {
+                let token =
+                    boot::ask_agent(&["token", "--role", "admin", "--name", "admin", "--lifetime", TOKEN_LIFETIME]);
+                token.unwrap_or_else(|error| format!("{error:#}"))
+            }
+            'a' => format!("The admin's key of this box (its fingerprint):\n{}\n", self.machine.key),
+            _ => String::new(),
+        };
+        self.more = (!more.is_empty()).then(|| (Instant::now(), more));
+    }
+
+    fn panel(&self) -> Panel {
+        let appliance = &self.machine.appliance;
+        let record = appliance.record();
+        let (data, _) = appliance.data();
+        let other = record.other_slot();
+        let version = match other.state {
+            SlotState::Empty | SlotState::Writing => String::new(),
+            SlotState::Staged => format!("; {} waits to be activated", other.version),
+            SlotState::Trying => format!("; {} is tried next", other.version),
+            SlotState::Good => format!("; {} is kept to go back to", other.version),
+            SlotState::Bad(why) => format!("; {} failed: {}", other.version, words::reset(why)),
+        };
+        let running = match appliance.start {
+            Start::Trying { left } if !self.judged => format!("on trial, {left} more tries"),
+            Start::Recovery => "started as a last resort".to_owned(),
+            _ => "good".to_owned(),
+        };
+        let agent = match (self.ready_since, &self.machine.agent) {
+            (Some(_), _) => "serves".to_owned(),
+            (None, Some(agent)) if agent.starts() > 1 => format!("is being started (time {})", agent.starts()),
+            (None, Some(_)) => "is being started".to_owned(),
+            (None, None) => "cannot be started".to_owned(),
+        };
+        let mut keys = vec![('a', "show this box's key")];
+        if !has_admin() {
+            keys.insert(0, ('t', "make a token for the first admin"));
+        }
+        Panel {
+            title: format!("{}   {}", preseed::title(appliance.image.version), self.machine.hostname),
+            rows: vec![
+                ("version", format!("{} is {running}{version}", appliance.image.version)),
+                ("addresses", addresses_in_words()),
+                (
+                    "from outside",
+                    if self.outside { "others have reached this box" } else { "nobody has reached this box yet" }
+                        .to_owned(),
+                ),
+                ("agent", agent),
+                ("data", data.words()),
+                ("disks", self.disks.clone()),
+                ("key", self.machine.key.clone()),
+                (
+                    "watchdog",
+                    if self.machine.watchdogs.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        self.machine.watchdogs.join(", ")
+                    },
+                ),
+                ("last start", words::reset(record.reset).to_owned()),
+                ("to stop", "press the power button once and wait until the light is off".to_owned()),
+            ],
+            trouble: appliance.last_trouble(),
+            more: self.more.as_ref().map(|(_, text)| text.clone()).unwrap_or_default(),
+            keys,
+        }
+    }
+
+    /// Ends the machine: programs first, then file systems, then off or again.
+    fn end(&mut self, how: power::Ending, why: Reset) -> ! {
+        let progress = self.machine.appliance.progress.clone();
+        progress.step(Phase::Stopping);
+        crate::panel::say(&format!("\r\nadit-init: ends: {}", words::reset(why)));
+        if why != Reset::Unknown {
+            let now_s = clock::now_s();
+            self.machine.appliance.remember(|record| decide::stop(record, why, now_s));
+        }
+        if let Some(agent) = &self.machine.agent {
+            agent.release();
+        }
+        power::stop_programs(|| {});
+        progress.step(Phase::Stopping);
+        if let Err(error) = power::unmount() {
+            log::error!("unmount: {error:#}");
+        }
+        data::stop_array();
+        power::now(how);
+    }
+}
+
+fn addresses_in_words() -> String {
+    let addresses = network::addresses();
+    let usable: Vec<String> = addresses
+        .iter()
+        .filter(|address| network::is_routed(address))
+        .map(|address| address.address.to_string())
+        .collect();
+    match (usable.is_empty(), network::carrier()) {
+        (false, _) => usable.join(" "),
+        (true, None) => "this machine has no network card that is known here".to_owned(),
+        (true, Some(false)) => "none: no network cable is plugged in".to_owned(),
+        (true, Some(true)) => "none: the network has no IPv6 router (no router announcement was heard)".to_owned(),
+    }
+}
+
+fn disks_in_words() -> String {
+    let known = disks::list();
+    let words: Vec<String> =
+        known.iter().map(|known| format!("{}: {}", known.disk.title(), known.part.word())).collect();
+    words.join(", ")
+}
+
+/// Whether an admin is paired: then the console gives no more tokens.
+fn has_admin() -> bool {
+    let files = std::fs::read_dir("/var/lib/adit/peers").into_iter().flatten().flatten();
+    files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).any(|text| text.contains("role = \"admin\""))
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! An appliance: a machine that boots the product's own image through UEFI firmware. No hand of the harness is inside: what
+//! a story knows comes from the console, from the agent's serial port and over the network, as it would for its admin.
+
+use crate::disk::{Disk, Kind};
+use crate::image::{self, Edition, Image};
+use crate::lab::Lab;
+use crate::machine::{Boots, Parts};
+use crate::net::{Host, Lan};
+use crate::program::Ran;
+use crate::running::Machine;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::fs;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The disk that boots.
+pub const BOOT_DISK: &str = "boot";
+/// Its size, bytes: a small stick.
+pub const BOOT_DISK_BYTES: u64 = 1 << 30;
+/// Memory of such a machine, MiB: what the flavour for virtual machines promises to run in.
+pub const MEMORY_MIB: u32 = 192;
+/// The port of the agent.
+const PORT: u16 = 11_713;
+/// How long firmware, kernel and start may take, the machine's own time.
+pub const START_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a start has until it is judged, the machine's own time: see the words of the harness's images.
+pub const JUDGED_WITHIN: Duration = Duration::from_secs(90);
+
+/// An appliance to be described.
+#[derive(Debug)]
+pub struct ApplianceParts<'lab> {
+    lab: &'lab mut Lab,
+    lan: Lan,
+    parts: Parts,
+    edition: Edition,
+    boot: Kind,
+    bytes: u64,
+    recorded: bool,
+    more: Vec<Disk>,
+}
+
+/// A running or stopped appliance.
+#[derive(Debug)]
+pub struct Appliance {
+    machine: Machine,
+    host: Host,
+    admin: Admin,
+    image: Image,
+}
+
+/// The admin's machine: the real `adit` on the host.
+#[derive(Debug)]
+struct Admin {
+    program: PathBuf,
+    state: PathBuf,
+    reached: Option<SocketAddrV6>,
+}
+
+impl<'lab> ApplianceParts<'lab> {
+    pub(crate) fn new(lab: &'lab mut Lab, name: &str, lan: &Lan, edition: Edition) -> Self {
+        let mut parts = Parts::new(name);
+        parts.memory_mib = MEMORY_MIB;
+        parts.lans.push(lan.clone());
+        let (boot, bytes) = (Kind::Virtio, BOOT_DISK_BYTES);
+        Self { lab, lan: lan.clone(), parts, edition, boot, bytes, recorded: false, more: Vec::new() }
+    }
+
+    /// Changes the machine's parts.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(&mut self.parts);
+        self
+    }
+
+    /// Gives the boot disk another bus.
+    #[must_use]
+    pub const fn boot_on(mut self, kind: Kind) -> Self {
+        self.boot = kind;
+        self
+    }
+
+    /// Gives the boot disk another size.
+    #[must_use]
+    pub const fn boot_bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Records every write to the boot disk.
+    #[must_use]
+    pub const fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
+    /// A further, empty disk; its name is its serial number.
+    #[must_use]
+    pub fn disk(mut self, name: &str, kind: Kind, bytes: u64) -> Self {
+        self.more.push(Disk::new(name, kind, &self.lab.path(&self.parts.name), bytes));
+        self
+    }
+
+    /// Builds the image and puts the machine together; it is off.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn assemble(mut self) -> Result<Appliance> {
+        let folder = self.lab.path(&self.parts.name);
+        fs::create_dir_all(&folder)?;
+        let image = image::image(self.lab.guest(), self.edition)?;
+        let firmware = image::firmware(self.lab.guest())?;
+        let variables = folder.join("variables.fd");
+        fs::copy(&firmware.variables, &variables).context("copy the firmware's variables")?;
+        self.parts.boots = Boots::Firmware { code: firmware.code, variables };
+        let mut boot = Disk::new(BOOT_DISK, self.boot, &folder, self.bytes).over(&image.disk).boot(1);
+        boot = boot.sectors(self.edition.sector_bytes, self.edition.sector_bytes);
+        if self.recorded {
+            boot = boot.recorded();
+        }
+        self.parts.disks.push(boot);
+        self.parts.disks.append(&mut self.more);
+        self.parts.disks.iter().try_for_each(Disk::create)?;
+        let admin = Admin { program: self.lab.guest().program("adit"), state: folder.join("admin"), reached: None };
+        let host = self.lan.host("admin")?;
+        Ok(Appliance { machine: self.lab.machine(self.parts)?, host, admin, image })
+    }
+
+    /// The same, switched on and serving.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(self) -> Result<Appliance> {
+        let mut appliance = self.assemble()?;
+        appliance.start()?;
+        Ok(appliance)
+    }
+}
+
+impl Appliance {
+    /// Switches it on and waits until its agent serves.
+    ///
+    /// # Errors
+    /// What the console says instead.
+    pub fn start(&mut self) -> Result<()> {
+        self.machine.switch_on(&[])?;
+        self.serves()
+    }
+
+    /// Waits until its agent serves, after whatever restart.
+    ///
+    /// # Errors
+    /// What the console says instead.
+    pub fn serves(&mut self) -> Result<()> {
+        self.machine.expect("the agent serves", START_DEADLINE).map(drop)
+    }
+
+    /// Waits until this start was confirmed.
+    ///
+    /// # Errors
+    /// What the console says instead.
+    pub fn confirmed(&mut self) -> Result<()> {
+        self.machine.expect("is confirmed", JUDGED_WITHIN).map(drop)
+    }
+
+    /// The image that it was made from.
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Makes an admin token on the console, as its first owner does, and pairs the admin's machine.
+    ///
+    /// # Errors
+    /// What a program said.
+    pub fn pair_admin(&mut self) -> Result<()> {
+        self.machine.console()?.write(b"t\n")?;
+        let line = self.machine.expect("adit1", Duration::from_secs(60))?;
+        let token =
+            line.split_whitespace().find(|word| word.contains("adit1")).context("the console shows no token")?;
+        let from = token.find("adit1").unwrap_or_default();
+        let token = token[from..].trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+        let address = self.address()?;
+        let reached = self.host.forward(SocketAddrV6::new(address, PORT, 0, 0))?;
+        self.admin.reached = Some(reached);
+        let state = self.admin.state.clone();
+        fs::create_dir_all(&state)?;
+        let address = reached.to_string();
+        self.admin(&["pair", "--role", "admin", "--address", &address, &token])?.succeeded()?;
+        Ok(())
+    }
+
+    /// The address that the console shows.
+    ///
+    /// # Errors
+    /// When it shows none in time.
+    pub fn address(&mut self) -> Result<Ipv6Addr> {
+        let line = self.machine.expect("fd00:", Duration::from_secs(30))?;
+        let words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
+        words.filter(|word| word.contains("ad17:")).find_map(|word| word.parse().ok()).context("an address of the box")
+    }
+
+    /// Runs the admin's `adit`.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn admin(&self, arguments: &[&str]) -> Result<Ran> {
+        self.admin.run(arguments)
+    }
+
+    /// Starts an update from the admin's machine and leaves it running.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_update(&self, file: &Path, more: &[&str]) -> Result<crate::program::Running> {
+        let mut arguments = vec!["--state", self.admin.state()?, "box", "update"];
+        arguments.extend(more);
+        arguments.push(file.to_str().context("a path of the harness is not UTF-8")?);
+        crate::program::Running::start(&self.admin.program, arguments)
+    }
+
+    /// What `adit box show --json` tells.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub fn show(&self) -> Result<Value> {
+        self.admin(&["box", "show", "--json"])?.succeeded()?.json()
+    }
+
+    /// What `adit box disk list --json` tells.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub fn disks(&self) -> Result<Value> {
+        self.admin(&["box", "disk", "list", "--json"])?.succeeded()?.json()
+    }
+
+    /// The slot of a version: its state.
+    ///
+    /// # Errors
+    /// When there is no such slot.
+    pub fn slot(&self, version: &str) -> Result<String> {
+        let shown = self.show()?;
+        let slots = shown["slots"].as_array().context("slots")?;
+        let slot = slots.iter().find(|slot| slot["version"] == version);
+        let state = slot.and_then(|slot| slot["state"].as_str());
+        state.map(str::to_owned).with_context(|| format!("no slot holds {version}: {shown}"))
+    }
+
+    /// The version that runs.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn version(&self) -> Result<String> {
+        Ok(self.show()?["version"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Admin {
+    fn state(&self) -> Result<&str> {
+        self.state.to_str().context("a path of the harness is not UTF-8")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let mut all = vec!["--state", self.state()?];
+        all.extend(arguments);
+        crate::program::Running::start(&self.program, all)?.finish()
+    }
+}
+
+impl Deref for Appliance {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl DerefMut for Appliance {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
