@@ -13,7 +13,8 @@ use crate::watchdog::{self, Progress};
 use crate::{children, clock, logger, network, orders, panel, power, reset, start};
 use adit_slots::decide::Start;
 use adit_slots::layout::{ESP_TYPE, STATE_TYPE, VAR_NAME, VAR_TYPE};
-use adit_slots::record::Record;
+use adit_slots::record::{Record, Reset};
+use adit_slots::version::Version;
 use adit_slots::watchdog::Phase;
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -78,29 +79,11 @@ pub(crate) fn boot() -> Machine {
     let mut trouble = start::mounts();
     logger::start();
     let progress = Progress::new();
-    let mut armed = Vec::new();
-    let mut watchdogs = watchdog::arm(&progress, &mut armed);
     let image = Image::read().unwrap_or_else(|error| {
         // Nothing in this image can be relied on: the panic ends this try, and the boot loader counts it.
         panic!("the image does not say what it is: {error:#}")
     });
-    step(&progress, &format!("{} starts", preseed::title(image.version)));
-    trouble.extend(network::defaults());
-    let mut modules = Modules::read();
-    trouble.extend(modules.for_devices());
-    trouble.extend(MODULES.iter().filter_map(|name| modules.load(name).err()).map(|error| format!("{error:#}")));
-    start::mount_late("efivarfs");
-    start::mount_late("pstore");
-    watchdogs.extend(watchdog::arm(&progress, &mut armed));
-    for driver in modules::present(&watchdog::DRIVERS) {
-        if watchdogs.is_empty() && modules.load(driver).is_ok() {
-            watchdogs.extend(watchdog::arm(&progress, &mut armed));
-        }
-    }
-    step(
-        &progress,
-        &format!("watchdog: {}", if watchdogs.is_empty() { "none".to_owned() } else { watchdogs.join(", ") }),
-    );
+    let (mut modules, watchdogs) = load_drivers(image.version, &progress, &mut trouble);
 
     let found = reset::told();
     let disk = find_boot_disk(&mut modules, &progress);
@@ -108,16 +91,7 @@ pub(crate) fn boot() -> Machine {
     let record = *slots.record();
     clock::set_floor(image.built_s, record.time_s);
     step(&progress, &format!("start: {} ({})", crate::words::start(decided), crate::words::reset(record.reset)));
-    if found == adit_slots::record::Reset::Panic {
-        reset::harvest();
-    }
-    if decided == Start::Leave {
-        panel::say("adit-init: this version has failed; the other one is started");
-        power::now(power::Ending::Restart);
-    }
-    if let Some(disk) = disk.as_ref().filter(|_| decided == Start::FactoryReset) {
-        crate::slots::factory_reset(slots, disk, |words| step(&progress, words));
-    }
+    let slots = leave_or_reset(slots, decided, disk.as_ref(), &progress);
 
     let (sender, events) = mpsc::channel();
     let appliance =
@@ -166,6 +140,44 @@ pub(crate) fn boot() -> Machine {
     machine
 }
 
+/// Arms a watchdog and loads what the devices ask for. Answers what else may be loaded, and which watchdogs are armed: one
+/// that the firmware left running counts from the first moment, one on a bus as soon as its driver is there.
+fn load_drivers(version: Version, progress: &Progress, trouble: &mut Vec<String>) -> (Modules, Vec<String>) {
+    let mut armed = Vec::new();
+    let mut watchdogs = watchdog::arm(progress, &mut armed);
+    step(progress, &format!("{} starts", preseed::title(version)));
+    trouble.extend(network::defaults());
+    let mut modules = Modules::read();
+    trouble.extend(modules.for_devices());
+    trouble.extend(MODULES.iter().filter_map(|name| modules.load(name).err()).map(|error| format!("{error:#}")));
+    start::mount_late("efivarfs");
+    start::mount_late("pstore");
+    watchdogs.extend(watchdog::arm(progress, &mut armed));
+    for driver in modules::present(&watchdog::DRIVERS) {
+        if watchdogs.is_empty() && modules.load(driver).is_ok() {
+            watchdogs.extend(watchdog::arm(progress, &mut armed));
+        }
+    }
+    let names = if watchdogs.is_empty() { "none".to_owned() } else { watchdogs.join(", ") };
+    step(progress, &format!("watchdog: {names}"));
+    (modules, watchdogs)
+}
+
+/// A version that has failed is left at once, and a factory reset goes on; every other start comes back with its slots.
+fn leave_or_reset(slots: Slots, decided: Start, disk: Option<&Disk>, progress: &Progress) -> Slots {
+    if slots.record().reset == Reset::Panic {
+        reset::harvest();
+    }
+    match (decided, disk) {
+        (Start::Leave, _) => {
+            panel::say("adit-init: this version has failed; the other one is started");
+            power::now(power::Ending::Restart)
+        }
+        (Start::FactoryReset, Some(disk)) => crate::slots::factory_reset(slots, disk, |words| step(progress, words)),
+        _ => slots,
+    }
+}
+
 /// The disk that this image was booted from: the one the boot loader names, else the only one that looks like it.
 fn find_boot_disk(modules: &mut Modules, progress: &Progress) -> Option<Disk> {
     let named = loader_partition();
@@ -174,7 +186,7 @@ fn find_boot_disk(modules: &mut Modules, progress: &Progress) -> Option<Disk> {
         let all = block::disks();
         let ours: Vec<&Disk> = all.iter().filter(|disk| disk.partition(STATE_TYPE).is_some()).collect();
         let is_named = |disk: &&&Disk| disk.partition(ESP_TYPE).is_some_and(|esp| Some(&esp.uuid) == named.as_ref());
-        let found = ours.iter().find(is_named).copied().or(match ours.as_slice() {
+        let found = ours.iter().find(is_named).copied().or_else(|| match ours.as_slice() {
             [one] if named.is_none() || Instant::now() >= until => Some(*one),
             _ => None,
         });
@@ -219,12 +231,7 @@ fn grown(disk: Disk) -> Disk {
 }
 
 /// The slots, how this start goes on, and whether this is the very first one.
-fn open_slots(
-    disk: Option<&Disk>,
-    image: &Image,
-    found: adit_slots::record::Reset,
-    trouble: &mut Vec<String>,
-) -> (Slots, Start, bool) {
+fn open_slots(disk: Option<&Disk>, image: &Image, found: Reset, trouble: &mut Vec<String>) -> (Slots, Start, bool) {
     let paths =
         disk.and_then(|disk| Some((disk.partition(ESP_TYPE)?.path.clone(), disk.partition(STATE_TYPE)?.path.clone())));
     let (mut slots, fresh) = Slots::open(paths);
@@ -380,7 +387,7 @@ fn pin_preseed(machine: &Machine) -> Result<()> {
     let path = folder.join(format!("{}.toml", admin.name));
     write_durably(&path, toml::to_string(&table)?.as_bytes())?;
     services::give(&path)?;
-    Ok(write_durably(&done, b"")?)
+    write_durably(&done, b"")
 }
 
 /// Starts the agent, with the data if they come in time, without them otherwise.
@@ -414,7 +421,7 @@ pub(crate) fn look_for_data(machine: &Machine, record: &Record) {
 
 impl Machine {
     /// The data are there, or cannot be: the agent's configuration says so from now on.
-    pub(crate) fn data_came(&mut self, data: Data) {
+    pub(crate) fn data_came(&self, data: Data) {
         let store = data.is_mounted().then_some(data::STORE);
         if let Err(error) = write_config(&self.settings, store, self.console.as_deref()) {
             self.appliance.trouble(format!("{error:#}"));

@@ -134,7 +134,9 @@ fn blank(serial: &str) -> Result<Disk, Refused> {
     match known.part {
         Part::Blank => {}
         Part::Foreign => return Err(Refused::new(Code::DiskHolds, format!("{serial} holds {}", known.holds))),
-        part => return Err(Refused::new(Code::DiskInUse, format!("{serial} is {} here", part.word()))),
+        part @ (Part::System | Part::Data | Part::Member | Part::Rebuilding | Part::Failed) => {
+            return Err(Refused::new(Code::DiskInUse, format!("{serial} is {} here", part.word())));
+        }
     }
     if known.disk.bytes < BYTES_MIN {
         return Err(Refused::new(Code::DiskTooSmall, format!("{serial} has {} MB", known.disk.bytes / 1_000_000)));

@@ -137,11 +137,11 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 continue;
             }
             Some(b'[') => {
-                if let (Some(byte), Some(close)) = (text.get(t), close(pattern, p)) {
-                    if class(&pattern[p + 1..close], *byte) {
-                        (p, t) = (close + 1, t + 1);
-                        continue;
-                    }
+                if let (Some(byte), Some(close)) = (text.get(t), close(pattern, p))
+                    && class(&pattern[p + 1..close], *byte)
+                {
+                    (p, t) = (close + 1, t + 1);
+                    continue;
                 }
             }
             Some(b'?') if t < text.len() => {

@@ -2,6 +2,8 @@
 //! The few words of rtnetlink that the appliance needs (RFC 3549; linux/rtnetlink.h, linux/if_link.h): an interface goes up
 //! and gets its token, an address and a route are added, and what routers announce about name servers is heard.
 
+#![expect(clippy::host_endian_bytes, reason = "netlink speaks in the machine's own order")]
+
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::socket::{

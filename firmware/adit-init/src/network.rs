@@ -193,9 +193,15 @@ fn peer_of(line: &str) -> Option<Ipv6Addr> {
     let mut octets = [0; 16];
     for (index, word) in octets.chunks_exact_mut(4).enumerate() {
         let text = address.get(index * 8..index * 8 + 8)?;
-        word.copy_from_slice(&u32::from_str_radix(text, 16).ok()?.to_ne_bytes());
+        word.copy_from_slice(&kernel_word(u32::from_str_radix(text, 16).ok()?));
     }
     Some(Ipv6Addr::from(octets))
+}
+
+/// A number of 32 bits as it stands in memory, which is how the kernel prints addresses.
+#[expect(clippy::host_endian_bytes, reason = "the table is printed in the machine's own order")]
+const fn kernel_word(number: u32) -> [u8; 4] {
+    number.to_ne_bytes()
 }
 
 /// Whether any peer is connected.

@@ -169,10 +169,7 @@ impl<'a> Caller<'a> {
         let seen = self.appliance.seen();
         let mut slots = Vec::new();
         for (index, slot) in seen.record.slots.iter().enumerate() {
-            let reason = match slot.state {
-                SlotState::Bad(reason) => crate::words::reset(reason),
-                _ => "",
-            };
+            let reason = if let SlotState::Bad(reason) = slot.state { crate::words::reset(reason) } else { "" };
             let part = appliance::Slot {
                 version: triple(slot.version),
                 state: state(slot),

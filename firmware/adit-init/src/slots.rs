@@ -396,9 +396,12 @@ impl Slots {
                 alive();
             }
         };
-        esp.write(file, bytes, &mut source, &mut progress).map_err(|error| match error {
-            EspError::Full => Refused::new(Code::BootFull, ""),
-            other => unusable(esp_error(other).to_string()),
+        esp.write(file, bytes, &mut source, &mut progress).map_err(|error| {
+            if matches!(error, EspError::Full) {
+                Refused::new(Code::BootFull, "")
+            } else {
+                unusable(format!("{:#}", esp_error(error)))
+            }
         })
     }
 
@@ -439,10 +442,10 @@ impl Slots {
 }
 
 fn esp_error(error: EspError<std::io::Error>) -> anyhow::Error {
-    match error {
-        EspError::Disk(source) => anyhow::Error::from(source).context("the boot disk refuses"),
-        other => anyhow!("{other}"),
+    if let EspError::Disk(source) = error {
+        return anyhow::Error::from(source).context("the boot disk refuses");
     }
+    anyhow!("{error}")
 }
 
 /// A file of the boot partition as a stream.
@@ -453,9 +456,6 @@ struct EspFile {
 
 impl std::io::Read for EspFile {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.esp.read(&mut self.open, buffer).map_err(|error| match error {
-            EspError::Disk(source) => source,
-            other => std::io::Error::other(other.to_string()),
-        })
+        self.esp.read(&mut self.open, buffer).map_err(|error| std::io::Error::other(esp_error(error)))
     }
 }

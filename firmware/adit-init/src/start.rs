@@ -22,7 +22,8 @@ const CLOSED: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlag
 
 /// Mounts what can be mounted; answers what could not.
 pub(crate) fn mounts() -> Vec<String> {
-    MOUNTS.iter().filter_map(|&(kind, target, options, flags)| mount_one(kind, target, options, flags).err()).collect()
+    let early = MOUNTS.iter().filter(|(kind, ..)| *kind != "efivarfs");
+    early.filter_map(|&(kind, target, options, flags)| mount_one(kind, target, options, flags).err()).collect()
 }
 
 /// Mounts one of the later ones again: its module was not there the first time.

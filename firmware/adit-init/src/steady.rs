@@ -249,7 +249,7 @@ impl<'a> Steady<'a> {
         let running = match appliance.start {
             Start::Trying { left } if !self.judged => format!("on trial, {left} more tries"),
             Start::Recovery => "started as a last resort".to_owned(),
-            _ => "good".to_owned(),
+            Start::Normal | Start::Trying { .. } | Start::Leave | Start::FactoryReset => "good".to_owned(),
         };
         let agent = match (self.ready_since, &self.machine.agent) {
             (Some(_), _) => "serves".to_owned(),
@@ -293,7 +293,7 @@ impl<'a> Steady<'a> {
     }
 
     /// Ends the machine: programs first, then file systems, then off or again.
-    fn end(&mut self, how: power::Ending, why: Reset) -> ! {
+    fn end(&self, how: power::Ending, why: Reset) -> ! {
         let progress = self.machine.appliance.progress.clone();
         progress.step(Phase::Stopping);
         crate::panel::say(&format!("\r\nadit-init: ends: {}", words::reset(why)));

@@ -198,7 +198,13 @@ fn build(store: &Store, lock: &Lock, board: &Board, programs: &Path, edition: Ed
         }
     };
     let sector_size = if edition.sector_bytes == 4_096 { SectorSize::B4096 } else { SectorSize::B512 };
-    let identity = Identity { version: edition.version, arch: Arch::X86_64, flavour: edition.flavour, time_s: BUILT_S };
+    let identity = Identity {
+        version: edition.version,
+        arch: Arch::X86_64,
+        flavour: edition.flavour,
+        time_s: BUILT_S,
+        floor: edition.floor,
+    };
     let order = Order { identity, sector_size, board, lock, store, programs: &programs, keys: Some(&keys) };
     order.carry_out().with_context(|| format!("build version {}", edition.version))
 }
