@@ -36,8 +36,8 @@ pub(crate) enum Event {
     Restart,
     /// The power button was pressed.
     Button,
-    /// A key was pressed on a console.
-    Key(char),
+    /// A line was typed on a console: whoever did stands at the box.
+    Line(String),
 }
 
 /// The shared state.
@@ -208,6 +208,12 @@ impl Appliance {
         self.slots().confirm(data_mounted)
     }
 
+    /// A person at the box wants everything gone: the next start does it.
+    pub(crate) fn begin_factory_reset(&self) {
+        use adit_slots::record::FactoryReset;
+        self.remember(|record| adit_slots::decide::factory_reset(record, FactoryReset::Asked).unwrap_or(*record));
+    }
+
     /// The settings that a person put on the boot partition.
     pub(crate) fn preseed_of_stick(&self) -> Option<String> {
         self.slots().preseed()
@@ -228,7 +234,8 @@ impl Appliance {
     }
 }
 
-/// Whether anything was ever stored: a store makes its files when the first source is paired.
+/// Whether anything was ever stored: an empty store has no segments.
 fn has_records() -> bool {
-    std::fs::read_dir(crate::data::STORE).is_ok_and(|mut entries| entries.next().is_some())
+    let segments = std::path::Path::new(crate::data::STORE).join("seg");
+    std::fs::read_dir(segments).is_ok_and(|mut entries| entries.next().is_some())
 }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// What the kernel makes of memory, files and arrays; none is a disk that a person can hold.
 const NO_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"];
+/// What is written over at each end of a disk that becomes blank, bytes.
+const MARKS_BYTES: usize = 1 << 20;
 /// How long a node may take to appear after the kernel was told to read partitions.
 const NODE_WAIT: Duration = Duration::from_secs(5);
 
@@ -141,12 +143,8 @@ impl Disk {
 
     /// Makes a table with one partition over the whole disk; whatever was there is gone. Answers the partition's node.
     pub(crate) fn partition_whole(&self, name: &str, kind: &'static str) -> Result<PathBuf> {
+        self.blank()?;
         let mut file = OpenOptions::new().read(true).write(true).open(self.path())?;
-        // What lay here must not be found again by its marks: tables, superblocks at both ends.
-        let blank = vec![0; 1 << 20];
-        file.write_all(&blank)?;
-        file.seek(SeekFrom::Start(self.bytes - blank.len() as u64))?;
-        file.write_all(&blank)?;
         let sectors = u32::try_from(self.bytes / self.sector_bytes - 1).unwrap_or(u32::MAX);
         gpt::mbr::ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut file)?;
         let config = GptConfig::new().writable(true).logical_block_size(sector_size(self.sector_bytes)?);
@@ -168,9 +166,21 @@ impl Disk {
         wait_for(&path)?;
         // An old file system can lie exactly where the partition begins.
         let mut partition = OpenOptions::new().write(true).open(&path)?;
-        partition.write_all(&blank)?;
+        partition.write_all(&vec![0; MARKS_BYTES])?;
         partition.sync_all()?;
         Ok(path)
+    }
+
+    /// Lets nothing be found again that lay here: tables and superblocks are at both ends.
+    pub(crate) fn blank(&self) -> Result<()> {
+        let blank = vec![0; MARKS_BYTES];
+        let mut file = OpenOptions::new().read(true).write(true).open(self.path())?;
+        file.write_all(&blank)?;
+        file.seek(SeekFrom::Start(self.bytes.saturating_sub(blank.len() as u64)))?;
+        file.write_all(&blank)?;
+        file.sync_all()?;
+        // Partitions that are gone have no nodes either; nothing of them is in use.
+        Ok(adit_sys::read_partitions_again(&file)?)
     }
 
     fn tell_kernel(&self) -> Result<()> {

@@ -131,7 +131,7 @@ pub(crate) fn boot() -> Machine {
         trouble.push("no disk with this box's own state was found: nobody can reach the agent".to_owned());
     }
     note(orders::serve(&appliance), &mut trouble);
-    panel::hear(&sender, Event::Key);
+    panel::hear(&sender, Event::Line);
     power::watch_button(&sender, &Event::Button);
     for words in trouble {
         appliance.trouble(words);

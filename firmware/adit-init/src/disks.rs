@@ -249,6 +249,18 @@ pub(crate) fn retire(serial: &str) -> Result<(), Refused> {
     leave(&known)
 }
 
+/// Empties a disk that is not in use, for a person at the box: both ends, where every table and file system has its marks.
+pub(crate) fn empty(serial: &str) -> Result<(), Refused> {
+    let known = find(serial)?;
+    if !matches!(known.part, Part::Foreign | Part::Failed) {
+        return Err(Refused::new(Code::DiskInUse, format!("{serial} is {}", known.part.word())));
+    }
+    if known.part == Part::Failed {
+        leave(&known)?;
+    }
+    Ok(known.disk.blank()?)
+}
+
 /// Lets a disk's light blink by reading from it, in the background.
 pub(crate) fn locate(serial: &str, seconds: u16) -> Result<(), Refused> {
     let path: PathBuf = find(serial)?.disk.path();

@@ -123,16 +123,14 @@ pub(crate) fn say(line: &str) {
     }
 }
 
-/// Hears keys on every console.
-pub(crate) fn hear<T: Send + 'static>(tell: &Sender<T>, event: fn(char) -> T) {
+/// Hears lines typed on every console.
+pub(crate) fn hear<T: Send + 'static>(tell: &Sender<T>, event: fn(String) -> T) {
     for console in consoles() {
         let tell = tell.clone();
         let hear = move || {
             let Ok(file) = OpenOptions::new().read(true).open(console) else { return };
             for line in BufReader::new(file).lines().map_while(Result::ok) {
-                if let Some(key) = line.trim().chars().next()
-                    && tell.send(event(key)).is_err()
-                {
+                if tell.send(event(line.trim().to_owned())).is_err() {
                     return;
                 }
             }

@@ -127,7 +127,7 @@ impl<'a> Steady<'a> {
             }
             Event::Restart => self.end(power::Ending::Restart, Reset::Unknown),
             Event::Button => self.end(power::Ending::Off, Reset::PowerButton),
-            Event::Key(key) => self.key(key),
+            Event::Line(line) => self.line(&line),
         }
     }
 
@@ -221,17 +221,30 @@ impl<'a> Steady<'a> {
         self.machine.appliance.remember(|record| decide::tick(record, ran_s, now_s, contact_s));
     }
 
-    fn key(&mut self, key: char) {
-        let more = match key.to_ascii_lowercase() {
-            't' if !has_admin() => {
-                let token =
-                    boot::ask_agent(&["token", "--role", "admin", "--name", "admin", "--lifetime", TOKEN_LIFETIME]);
-                token.unwrap_or_else(|error| format!("{error:#}"))
+    /// A person at the box typed a line.
+    fn line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let more = match words.as_slice() {
+            ["t" | "T"] if !has_admin() => {
+                let token = ["token", "--role", "admin", "--name", "admin", "--lifetime", TOKEN_LIFETIME];
+                boot::ask_agent(&token).unwrap_or_else(|error| format!("{error:#}"))
             }
-            'a' => format!("The admin's key of this box (its fingerprint):\n{}\n", self.machine.key),
-            _ => String::new(),
+            ["a" | "A"] => format!("The key of this box, by which an admin knows it:\n{}\n", self.machine.key),
+            ["d" | "D"] => disks_page(&self.machine.hostname),
+            ["empty", serial, again] if serial == again => match disks::empty(serial) {
+                Ok(()) => format!("{serial} is blank now.\n"),
+                Err(refused) => format!("{}: {}\n", refused.code.text(), refused.detail),
+            },
+            ["factory-reset", name] if *name == self.machine.hostname => {
+                self.machine.appliance.begin_factory_reset();
+                self.end(power::Ending::Restart, Reset::FactoryReset);
+            }
+            [] => String::new(),
+            _ => "This is no command here.\n".to_owned(),
         };
         self.more = (!more.is_empty()).then(|| (Instant::now(), more));
+        // A person who typed wants to see the answer, and the typing left its traces.
+        self.drawn = None;
     }
 
     fn panel(&self) -> Panel {
@@ -257,7 +270,7 @@ impl<'a> Steady<'a> {
             (None, Some(_)) => "is being started".to_owned(),
             (None, None) => "cannot be started".to_owned(),
         };
-        let mut keys = vec![('a', "show this box's key")];
+        let mut keys = vec![('a', "show this box's key"), ('d', "disks, factory reset")];
         if !has_admin() {
             keys.insert(0, ('t', "make a token for the first admin"));
         }
@@ -312,6 +325,20 @@ impl<'a> Steady<'a> {
         data::stop_array();
         power::now(how);
     }
+}
+
+/// What a person at the box can do to disks, and nobody from afar.
+fn disks_page(hostname: &str) -> String {
+    let mut page = "The disks of this box:\n".to_owned();
+    for known in disks::list() {
+        let holds = if known.holds.is_empty() { "nothing" } else { &known.holds };
+        page.push_str(&format_args!("  {}  is {}, holds {holds}\n", known.disk.title(), known.part.word()).to_string());
+    }
+    page.push_str("To empty one that is not in use, type: empty SERIAL SERIAL\n");
+    page.push_str("To erase everything that this box holds, type: factory-reset ");
+    page.push_str(hostname);
+    page.push('\n');
+    page
 }
 
 fn addresses_in_words() -> String {

@@ -9,6 +9,7 @@ use crate::machine::{Boots, Parts};
 use crate::net::{Host, Lan};
 use crate::program::Ran;
 use crate::running::Machine;
+use crate::source::Source;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fs;
@@ -189,7 +190,7 @@ impl Appliance {
         let state = self.admin.state.clone();
         fs::create_dir_all(&state)?;
         let address = reached.to_string();
-        self.admin(&["pair", "--role", "admin", "--address", &address, &token])?.succeeded()?;
+        self.admin(&["pair", "--role", "admin", "--name", "anna", "--address", &address, &token])?.succeeded()?;
         Ok(())
     }
 
@@ -201,6 +202,16 @@ impl Appliance {
         let line = self.machine.expect("fd00:", Duration::from_secs(30))?;
         let words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
         words.filter(|word| word.contains("ad17:")).find_map(|word| word.parse().ok()).context("an address of the box")
+    }
+
+    /// Pairs a source with a token that the admin asked for.
+    ///
+    /// # Errors
+    /// What a program said.
+    pub fn pair_source(&self, source: &Source) -> Result<()> {
+        let token = self.admin(&["box", "token", "--name", source.name()])?.succeeded()?;
+        let address = self.admin.reached.context("the admin is not paired")?.to_string();
+        source.pair_with(token.stdout.trim(), Some(&address))
     }
 
     /// Runs the admin's `adit`.

@@ -397,17 +397,6 @@ impl BoxMachine {
         self.come_up()
     }
 
-    /// Pulls a disk and waits until it is gone.
-    ///
-    /// # Errors
-    /// When there is no such disk or it cannot be pulled.
-    pub fn pull(&mut self, disk: &str) -> Result<()> {
-        let (faults, qmp) = self.machine.disk(disk)?;
-        faults.pull(qmp, |qmp, id| {
-            qmp.wait_event("DEVICE_DELETED", ANSWER_DEADLINE, |event| event["data"]["device"] == id).map(drop)
-        })
-    }
-
     /// How many entries the record of the store's disk has by now: everything acknowledged so far is among them.
     ///
     /// # Errors

@@ -14,12 +14,13 @@ use adit_image::inputs::{Lock, Store};
 use adit_image::table::SectorSize;
 use adit_slots::keys::{KEY_SET_BYTES_MAX, KeySet, PREFIX as KEYS_PREFIX, SignatureItem};
 use adit_slots::manifest::{self, Digest, Manifest, PREFIX as UPDATE_PREFIX, PRODUCT};
-use adit_slots::update::encode_header;
+use adit_slots::update::{HEADER_BYTES, encode_header};
 use adit_slots::version::Version;
 use adit_wire::ids::{PublicKey, Signature};
 use anyhow::{Context as _, Result};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The time that images carry, seconds since 1970: fixed, so that the same programs give the same image.
@@ -30,6 +31,8 @@ const WORDS: &str = "adit.gate_s=5 adit.gate_max_s=40";
 /// Where Debian's packages of UEFI firmware keep it.
 const FIRMWARE_CODE: &str = "usr/share/OVMF/OVMF_CODE_4M.fd";
 const FIRMWARE_VARIABLES: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
+/// A byte of the version in an update file: magic, length, magic, product, processor, flavour, then three numbers.
+const MANIFEST_VERSION_AT: usize = 8 + 4 + 8 + 16 + 1 + 1 + 4;
 /// The seeds of the harness's keys: two root keys and two that sign.
 const SEEDS: [[u8; 32]; 4] = [[0xa1; 32], [0xa2; 32], [0xb1; 32], [0xb2; 32]];
 
@@ -96,8 +99,103 @@ pub struct Image {
     pub disk: PathBuf,
     /// The signed update file.
     pub update: PathBuf,
-    /// Bytes of the unified kernel image.
-    pub uki_bytes: u64,
+    /// What its update says of itself.
+    pub manifest: Manifest,
+}
+
+/// An update file that is not right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Something else altogether.
+    Foreign,
+    /// A later format.
+    Format,
+    /// The manifest was changed after it was signed.
+    Manifest,
+    /// Signed by a key that nobody trusts.
+    Stranger,
+    /// For another product.
+    Product,
+    /// For another processor.
+    Arch,
+    /// For another flavour.
+    Flavour,
+    /// Not above what runs.
+    Old,
+    /// Needs a version between.
+    Step,
+    /// The file ends too early.
+    Short,
+    /// One bit of the image is another.
+    Flipped,
+    /// Larger than a slot.
+    Large,
+    /// Its new keys are signed by nobody.
+    Keys,
+}
+
+impl Offer {
+    /// Each with the words of its refusal.
+    pub const ALL: [(Self, &'static str); 13] = [
+        (Self::Foreign, "no update that this version understands"),
+        (Self::Format, "has format 2"),
+        (Self::Manifest, "signature does not verify"),
+        (Self::Stranger, "signed by a key that this machine does not know"),
+        (Self::Product, "for another product"),
+        (Self::Arch, "for another kind of processor"),
+        (Self::Flavour, "for another kind of machine"),
+        (Self::Old, "not newer than what runs"),
+        (Self::Step, "has to come first"),
+        (Self::Short, "incomplete"),
+        (Self::Flipped, "changed on its way"),
+        (Self::Large, "larger than a slot"),
+        (Self::Keys, "not signed by a root key"),
+    ];
+}
+
+impl Image {
+    /// Its update file, made wrong in one way.
+    ///
+    /// # Errors
+    /// When the true one cannot be read.
+    pub fn offer(&self, offer: Offer) -> Result<Vec<u8>> {
+        let mut file = fs::read(&self.update)?;
+        let uki = file.split_off(HEADER_BYTES);
+        let signed_anew = |change: fn(&mut Manifest)| {
+            let mut manifest = self.manifest;
+            change(&mut manifest);
+            signed(&manifest, &uki, &key_set(1, &[2]), 2)
+        };
+        match offer {
+            Offer::Foreign => Ok([b"PK\x03\x04".as_slice(), &file[4..], &uki].concat()),
+            Offer::Format => Ok([b"ADITUPD2".as_slice(), &file[8..], &uki].concat()),
+            Offer::Manifest => {
+                // The patch number of the version, within the signed bytes.
+                file[MANIFEST_VERSION_AT] ^= 1;
+                Ok([file, uki].concat())
+            }
+            Offer::Stranger => signed(&self.manifest, &uki, &[], 3),
+            Offer::Product => signed_anew(|manifest| manifest.product[0] ^= 1),
+            Offer::Arch => signed_anew(|manifest| manifest.arch = manifest::Arch::Aarch64 as u8),
+            Offer::Flavour => signed_anew(|manifest| manifest.flavour = manifest::Flavour::Hardware as u8),
+            Offer::Old => signed_anew(|manifest| manifest.version = Version::new(1, 0, 0)),
+            Offer::Step => signed_anew(|manifest| manifest.min_from = Version::new(1, 0, 5)),
+            Offer::Short => Ok([&file[..], &uki[..uki.len() / 2]].concat()),
+            Offer::Flipped => {
+                let mut uki = uki;
+                let middle = uki.len() / 2;
+                uki[middle] ^= 0x10;
+                Ok([file, uki].concat())
+            }
+            Offer::Large => signed_anew(|manifest| manifest.uki_size = adit_slots::layout::UKI_BYTES_MAX + 1),
+            Offer::Keys => {
+                let mut keys = key_set(2, &[3]);
+                let last = keys.len() - 1;
+                keys[last] ^= 1;
+                signed(&self.manifest, &uki, &keys, 3)
+            }
+        }
+    }
 }
 
 /// Files of UEFI firmware.
@@ -152,8 +250,8 @@ pub fn image(guest: &Guest, edition: Edition) -> Result<Image> {
         fs::write(&unfinished, signed(&manifest(&built, edition), &built.uki, &key_set(1, &[2]), 2)?)?;
         fs::rename(&unfinished, &update)?;
     }
-    let uki_bytes = update.metadata()?.len() - adit_slots::update::HEADER_BYTES as u64;
-    Ok(Image { disk, update, uki_bytes })
+    let manifest = manifest_of(&update)?;
+    Ok(Image { disk, update, manifest })
 }
 
 fn board(flavour: Flavour) -> Result<Board> {
@@ -207,6 +305,15 @@ fn build(store: &Store, lock: &Lock, board: &Board, programs: &Path, edition: Ed
     };
     let order = Order { identity, sector_size, board, lock, store, programs: &programs, keys: Some(&keys) };
     order.carry_out().with_context(|| format!("build version {}", edition.version))
+}
+
+/// What an update file says of itself, after its length.
+fn manifest_of(update: &Path) -> Result<Manifest> {
+    let mut head = vec![0; HEADER_BYTES];
+    fs::File::open(update)?.read_exact(&mut head)?;
+    let length = usize::try_from(u32::from_le_bytes([head[8], head[9], head[10], head[11]]))?;
+    let manifest = head.get(12..12 + length).context("the manifest's length")?;
+    Manifest::parse(manifest).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// The manifest of what was built.

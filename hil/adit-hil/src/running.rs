@@ -528,6 +528,17 @@ impl Machine {
         self.expected.push(text);
     }
 
+    /// Pulls a disk out while the machine runs.
+    ///
+    /// # Errors
+    /// When it cannot be pulled, or QEMU does not say in time that it is gone.
+    pub fn pull(&mut self, disk: &str) -> Result<()> {
+        let (faults, qmp) = self.disk(disk)?;
+        faults.pull(qmp, |qmp, id| {
+            qmp.wait_event("DEVICE_DELETED", agent::ANSWER_DEADLINE, |event| event["data"]["device"] == id).map(drop)
+        })
+    }
+
     /// Notes an event of this machine.
     pub(crate) fn note(&self, what: &str) -> Result<()> {
         self.artifacts.event(&self.parts.name, what)

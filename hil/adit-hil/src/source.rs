@@ -42,12 +42,28 @@ impl Source {
     /// # Errors
     /// What a program said.
     pub fn pair(&self, cellar: &mut BoxMachine) -> Result<()> {
+        let token = cellar.token("source", &self.name)?;
+        self.pair_with(&token, None)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes a recovery key, sets the source up and redeems a token, at this address instead of those in the token.
+    ///
+    /// # Errors
+    /// What a program said.
+    pub fn pair_with(&self, token: &str, address: Option<&str>) -> Result<()> {
         let (file, public) = (self.dir.join("recovery.key"), self.dir.join("recovery.pub"));
         let (file, public) = (utf8(&file)?, utf8(&public)?);
         self.plain(&["keygen", "--recovery-file", file, "--public", public])?.succeeded()?;
         self.adit(&["init", "--name", &self.name, "--recipient", public])?.succeeded()?;
-        let token = cellar.token("source", &self.name)?;
-        self.adit(&["pair", &token])?.succeeded()?;
+        let mut arguments = vec!["pair", token];
+        arguments.extend(address.iter().flat_map(|address| ["--address", address]));
+        self.adit(&arguments)?.succeeded()?;
         Ok(())
     }
 

@@ -42,7 +42,11 @@ macro_rules! scenarios {
     };
 }
 
+mod appliance_bad_update;
 mod appliance_boots;
+mod appliance_disks;
+mod appliance_refuses;
+mod appliance_updates;
 mod bad_sector;
 mod bmc_fan_and_heat;
 mod boots_quickly;
@@ -97,6 +101,11 @@ scenarios! {
     Fast ups_on_battery = ups_on_battery::play "mains fail, a battery ends, a supply falls silent: told, and back"
     Fast silent_probe = silent_probe::play "the device helper hangs: told, and what it said last grows old"
     Fast appliance_boots = appliance_boots::play "the image boots by firmware, an admin pairs at its console"
+    Fast appliance_updates = appliance_updates::play "an update is tried and confirmed, boots cold, and is gone back from"
+    Fast appliance_panics = appliance_bad_update::panics "an update panics: three tries, then the old version, and why"
+    Fast appliance_no_agent = appliance_bad_update::no_agent "an update's agent does not run: three tries, then the old version"
+    Fast appliance_refuses = appliance_refuses::play "thirteen updates that are not right: each refused with its own words"
+    Fast appliance_disks = appliance_disks::play "two blank disks become a mirror, one is pulled and replaced, others stay untouched"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

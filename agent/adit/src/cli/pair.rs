@@ -9,6 +9,7 @@ use crate::net::Net;
 use crate::pairing::{Outcome, pair, parse_token};
 use crate::state::{StateDir, names};
 use crate::{prompt, source};
+use adit_proto::token::Address;
 use adit_wire::pair::Role;
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ pub(super) struct Pair {
     /// Read the token from FILE.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    /// Reach the box at this address, NAME:PORT or [ADDRESS]:PORT, instead of those in the token; more than one may be given.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    address: Vec<Address>,
     /// What this machine wants to be at the box.
     #[arg(long, default_value = "source", value_parser = ["source", "admin"])]
     role: String,
@@ -37,7 +41,10 @@ impl Pair {
             (None, Some("-") | None) => prompt::read_text(None)?,
             (None, Some(token)) => token.to_owned().into(),
         };
-        let token = parse_token(&text)?;
+        let mut token = parse_token(&text)?;
+        if !self.address.is_empty() {
+            token.addresses = self.address;
+        }
         let name = match (role, self.name) {
             (_, Some(name)) => name,
             (Role::Source, None) => state.source()?.name,
@@ -63,5 +70,17 @@ impl Pair {
             Outcome::Already(pin) => say(&format!("already paired with {}; the token was not used", pin.called())),
         }
         Ok(Exit::Done)
+    }
+}
+
+/// An address as it is written on a command line.
+fn address(text: &str) -> Result<Address, String> {
+    let wrong = || format!("{text}: write NAME:PORT or [ADDRESS]:PORT");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(bare) => Ok(Address::Ip(bare.parse().map_err(|_| wrong())?, port)),
+        None if host.is_empty() || host.contains(':') => Err(wrong()),
+        None => Ok(Address::Name(host.to_owned(), port)),
     }
 }
