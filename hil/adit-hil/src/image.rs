@@ -283,7 +283,7 @@ fn build(store: &Store, lock: &Lock, board: &Board, programs: &Path, edition: Ed
     let changed = tempfile::tempdir().context("a folder for programs")?;
     let programs = match edition.flaw {
         Flaw::None => programs.to_owned(),
-        flaw => {
+        flaw @ (Flaw::Panics | Flaw::NoAgent) => {
             for name in ["adit-init", "aditd", "adit-probe"] {
                 // A program that is none of the others ends with a word about its usage.
                 let from = match (flaw, name) {

@@ -6,7 +6,6 @@ use adit_hil::Lab;
 use adit_hil::disk::Kind;
 use adit_hil::image::Edition;
 use anyhow::{Result, ensure};
-use serde_json::Value;
 use std::time::Duration;
 
 /// Size of a data disk, bytes.
@@ -60,7 +59,7 @@ fn part(cellar: &mut adit_hil::appliance::Appliance, serial: &str, wanted: &str)
         if is == wanted {
             return Ok(());
         }
-        ensure!(clock.now() < until, "{serial} is {is:?} and not {wanted}: {}", Value::from(disks));
+        ensure!(clock.now() < until, "{serial} is {is:?} and not {wanted}: {disks}");
         std::thread::sleep(Duration::from_millis(300));
     }
 }
