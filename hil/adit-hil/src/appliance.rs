@@ -180,10 +180,9 @@ impl Appliance {
     pub fn pair_admin(&mut self) -> Result<()> {
         self.machine.console()?.write(b"t\n")?;
         let line = self.machine.expect("adit1", Duration::from_secs(60))?;
-        let token =
-            line.split_whitespace().find(|word| word.contains("adit1")).context("the console shows no token")?;
-        let from = token.find("adit1").unwrap_or_default();
-        let token = token[from..].trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+        // Escape sequences of the screen follow it.
+        let from = line.find("adit1").unwrap_or_default();
+        let token: String = line[from..].chars().take_while(char::is_ascii_alphanumeric).collect();
         let address = self.address()?;
         let reached = self.host.forward(SocketAddrV6::new(address, PORT, 0, 0))?;
         self.admin.reached = Some(reached);
