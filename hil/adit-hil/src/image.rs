@@ -232,7 +232,7 @@ pub fn image(guest: &Guest, edition: Edition) -> Result<Image> {
     let folder = guest.folder().join("images");
     fs::create_dir_all(&folder)?;
     let store = Store::new(&guest.folder().join("inputs"))?;
-    let lock = lock(guest)?;
+    let lock = lock(guest, &store)?;
     let hash = {
         let mut hasher = blake3::Hasher::new();
         for name in ["adit-init", "aditd", "adit-probe"] {
@@ -267,13 +267,13 @@ fn board(flavour: Flavour) -> Result<Board> {
 }
 
 /// The packages that Debian has at the first build of a checkout; they stay until `target/hil` is removed.
-fn lock(guest: &Guest) -> Result<Lock> {
+fn lock(guest: &Guest, store: &Store) -> Result<Lock> {
     let path = guest.folder().join("inputs.lock");
     if let Ok(text) = fs::read_to_string(&path) {
         return Ok(Lock::parse(&text)?);
     }
     let boards = [board(Flavour::Vm)?, board(Flavour::Hardware)?];
-    let lock = Lock::now(&guest.folder().join("inputs"), &boards, &[Arch::X86_64], BUILT_S)?;
+    let lock = Lock::now(store, &boards, &[Arch::X86_64], BUILT_S)?;
     fs::write(&path, lock.to_text())?;
     Ok(lock)
 }

@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
