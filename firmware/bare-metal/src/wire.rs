@@ -88,6 +88,8 @@ fn recode(kind: (&str, &str, &str), body: &[u8]) -> bool {
         ("admin", "7", "1") => same::<adit_wire::admin::Verifying>(body),
         ("admin", "8", "1") => same::<adit_wire::admin::Verified>(body),
         ("admin", "9", "1") => same::<adit_wire::admin::Unpair>(body),
+        ("admin", "10", "1") => same::<adit_wire::admin::Invite>(body),
+        ("admin", "11", "1") => same::<adit_wire::admin::Invited>(body),
         ("appliance", "1", "1") => same::<adit_wire::appliance::Look>(body),
         ("appliance", "2", "1") => same::<adit_wire::appliance::Looked>(body),
         ("appliance", "3", "1") => same::<adit_wire::appliance::Update>(body),
