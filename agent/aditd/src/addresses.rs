@@ -65,6 +65,8 @@ fn global(interfaces: &str) -> Vec<Ipv6Addr> {
     const DAD_FAILED: u8 = 0x08;
     const DEPRECATED: u8 = 0x20;
     const TENTATIVE: u8 = 0x40;
+    // Still being checked, but used meanwhile (RFC 4429).
+    const OPTIMISTIC: u8 = 0x04;
     let mut found: Vec<(bool, bool, Ipv6Addr)> = interfaces
         .lines()
         .filter_map(|line| {
@@ -73,7 +75,8 @@ fn global(interfaces: &str) -> Vec<Ipv6Addr> {
             let ip = Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?);
             let (_index, _prefix, scope) = (words.next()?, words.next()?, words.next()?);
             let flags = u8::from_str_radix(words.next()?, 16).ok()?;
-            let usable = scope == "00" && flags & (DAD_FAILED | DEPRECATED | TENTATIVE) == 0 && !ip.is_loopback();
+            let unsure = flags & TENTATIVE != 0 && flags & OPTIMISTIC == 0;
+            let usable = scope == "00" && flags & (DAD_FAILED | DEPRECATED) == 0 && !unsure && !ip.is_loopback();
             usable.then_some((ip.is_unique_local(), flags & TEMPORARY != 0, ip))
         })
         .collect();

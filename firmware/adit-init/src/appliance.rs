@@ -128,10 +128,15 @@ impl Appliance {
         *self.data.lock().unwrap_or_else(PoisonError::into_inner) = (data, on_boot_disk);
     }
 
+    /// Whether the data lie on the boot disk.
+    pub(crate) fn data_on_boot_disk(&self) -> bool {
+        let (data, on_boot_disk) = self.data();
+        on_boot_disk && data.is_mounted()
+    }
+
     /// Whether backups lie on the boot disk: then the data do not move to another.
     pub(crate) fn boot_holds_data(&self) -> bool {
-        let (data, on_boot_disk) = self.data();
-        on_boot_disk && data.is_mounted() && has_records()
+        self.data_on_boot_disk() && has_records()
     }
 
     /// Notes the last trouble, for the log and the screen.

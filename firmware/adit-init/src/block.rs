@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The machine's disks as the kernel tells them, and their partitions as the GPT on them says.
 
+use adit_slots::layout::STATE_TYPE;
 use anyhow::{Context as _, Result, ensure};
 use gpt::disk::LogicalBlockSize;
 use gpt::partition::Partition as Entry;
@@ -46,6 +47,13 @@ pub(crate) struct Partition {
     pub(crate) bytes: u64,
     /// Its node.
     pub(crate) path: PathBuf,
+}
+
+impl Partition {
+    /// What lies in it, in words.
+    fn content(&self) -> String {
+        if self.kind == STATE_TYPE { "the box's record of its versions".to_owned() } else { content(&self.path) }
+    }
 }
 
 impl Disk {
@@ -194,7 +202,7 @@ impl Disk {
     /// What lies on the disk, in words: nothing, a table of partitions, or the mark of a file system.
     pub(crate) fn holds(&self) -> Result<String> {
         if !self.partitions.is_empty() {
-            let names: Vec<String> = self.partitions.iter().map(|partition| content(&partition.path)).collect();
+            let names: Vec<String> = self.partitions.iter().map(Partition::content).collect();
             return Ok(format!("{} partitions: {}", self.partitions.len(), names.join(", ")));
         }
         content_of(&mut File::open(self.path())?, self.bytes)

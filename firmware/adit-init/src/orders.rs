@@ -195,7 +195,7 @@ impl<'a> Caller<'a> {
     fn disks(&mut self, Disks {}: Disks) -> Result<(), Failure> {
         let mut listed = Vec::new();
         for known in disks::list() {
-            let part = if known.part == Part::System && self.appliance.boot_holds_data() {
+            let part = if known.part == Part::System && self.appliance.data_on_boot_disk() {
                 "system, data"
             } else {
                 known.part.word()

@@ -178,12 +178,12 @@ impl Appliance {
     /// # Errors
     /// What a program said.
     pub fn pair_admin(&mut self) -> Result<()> {
+        let address = self.address()?;
         self.machine.console()?.write(b"t\n")?;
         let line = self.machine.expect("adit1", Duration::from_secs(60))?;
         // Escape sequences of the screen follow it.
         let from = line.find("adit1").unwrap_or_default();
         let token: String = line[from..].chars().take_while(char::is_ascii_alphanumeric).collect();
-        let address = self.address()?;
         let reached = self.host.forward(SocketAddrV6::new(address, PORT, 0, 0))?;
         self.admin.reached = Some(reached);
         let state = self.admin.state.clone();
@@ -201,6 +201,35 @@ impl Appliance {
         let line = self.machine.expect("fd00:", Duration::from_secs(30))?;
         let words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
         words.filter(|word| word.contains("ad17:")).find_map(|word| word.parse().ok()).context("an address of the box")
+    }
+
+    /// The name that the console shows.
+    ///
+    /// # Errors
+    /// When it shows none in time.
+    pub fn name_on_console(&mut self) -> Result<String> {
+        // An empty line asks for the screen once more.
+        self.machine.console()?.write(b"\n")?;
+        let line = self.machine.expect("| adit ", Duration::from_secs(30))?;
+        let name = line.split_whitespace().find(|word| word.starts_with("adit-"));
+        name.map(str::to_owned).context("the screen has no name of the box")
+    }
+
+    /// Makes the boot disk larger while the machine runs, bytes.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn enlarge_boot_disk(&mut self, bytes: u64) -> Result<()> {
+        let (faults, qmp) = self.machine.disk(BOOT_DISK)?;
+        faults.grow(qmp, bytes)
+    }
+
+    /// Whether these bytes lie anywhere on the boot disk.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn holds(&mut self, bytes: &[u8]) -> Result<bool> {
+        Ok(self.machine.disk(BOOT_DISK)?.0.find(bytes).is_ok())
     }
 
     /// Pairs a source with a token that the admin asked for.

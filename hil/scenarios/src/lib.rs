@@ -45,7 +45,9 @@ macro_rules! scenarios {
 mod appliance_bad_update;
 mod appliance_boots;
 mod appliance_disks;
+mod appliance_grows;
 mod appliance_refuses;
+mod appliance_reset;
 mod appliance_updates;
 mod bad_sector;
 mod bmc_fan_and_heat;
@@ -106,6 +108,8 @@ scenarios! {
     Fast appliance_no_agent = appliance_bad_update::no_agent "an update's agent does not run: three tries, then the old version"
     Fast appliance_refuses = appliance_refuses::play "thirteen updates that are not right: each refused with its own words"
     Fast appliance_disks = appliance_disks::play "two blank disks become a mirror, one is pulled and replaced, others stay untouched"
+    Fast appliance_grows = appliance_grows::play "the boot disk becomes larger: the data fill it, and are there"
+    Fast appliance_reset = appliance_reset::play "a factory reset at the box, cut in the middle: nothing is left"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }
