@@ -10,7 +10,7 @@ use crate::net::{Host, Lan};
 use crate::program::Ran;
 use crate::running::Machine;
 use crate::source::Source;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -180,7 +180,9 @@ impl Appliance {
     pub fn pair_admin(&mut self) -> Result<()> {
         let address = self.address()?;
         self.machine.console()?.write(b"t\n")?;
-        let line = self.machine.expect("adit1", Duration::from_secs(60))?;
+        // The line before this one is whole then.
+        self.machine.expect("The token above", Duration::from_secs(60))?;
+        let line = self.machine.console()?.find_any(&["adit1"]).context("the console shows no token")?;
         // Escape sequences of the screen follow it.
         let from = line.find("adit1").unwrap_or_default();
         let token: String = line[from..].chars().take_while(char::is_ascii_alphanumeric).collect();
@@ -198,9 +200,19 @@ impl Appliance {
     /// # Errors
     /// When it shows none in time.
     pub fn address(&mut self) -> Result<Ipv6Addr> {
-        let line = self.machine.expect("fd00:", Duration::from_secs(30))?;
-        let words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
-        words.filter(|word| word.contains("ad17:")).find_map(|word| word.parse().ok()).context("an address of the box")
+        let (console, clock) = (self.machine.console()?, self.machine.clock()?);
+        let until = clock.now() + Duration::from_secs(30);
+        loop {
+            let line = console.find_any(&["ad17:"]).unwrap_or_default();
+            let mut words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
+            if let Some(address) =
+                words.find_map(|word| word.parse::<Ipv6Addr>().ok().filter(|_| word.contains("ad17:")))
+            {
+                return Ok(address);
+            }
+            ensure!(clock.now() < until, "the screen shows no address:\n{}", console.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The name that the console shows.
@@ -208,9 +220,8 @@ impl Appliance {
     /// # Errors
     /// When it shows none in time.
     pub fn name_on_console(&mut self) -> Result<String> {
-        // An empty line asks for the screen once more.
-        self.machine.console()?.write(b"\n")?;
-        let line = self.machine.expect("| adit ", Duration::from_secs(30))?;
+        self.machine.expect("| version", Duration::from_secs(30))?;
+        let line = self.machine.console()?.find_any(&["| adit "]).context("the screen has no title")?;
         let name = line.split_whitespace().find(|word| word.starts_with("adit-"));
         name.map(str::to_owned).context("the screen has no name of the box")
     }
