@@ -175,6 +175,15 @@ impl Appliance {
         self.slots().may_stage()
     }
 
+    /// Refuses an update by its header, before the rest of it comes.
+    pub(crate) fn check_head(&self, incoming: &mut Incoming) -> Result<(), Refused> {
+        let (record, keys) = {
+            let slots = self.slots();
+            (*slots.record(), slots.keys(&self.image))
+        };
+        incoming.check_head(&self.image, &record, keys)
+    }
+
     /// Checks a collected update and writes it to the other slot.
     pub(crate) fn stage(&self, incoming: Incoming) -> Result<Version, Refused> {
         let (record, keys) = {

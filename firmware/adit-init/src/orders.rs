@@ -227,6 +227,7 @@ impl<'a> Caller<'a> {
             }
             let part = UpdatePart::decode(&body)?;
             incoming.part(part.offset, part.bytes)?;
+            self.appliance.check_head(&mut incoming)?;
             self.send(&UpdateAt { offset: incoming.wanted() }, false)?;
         }
         let version = self.appliance.stage(incoming)?;

@@ -8,7 +8,7 @@ use adit_slots::keys::KeySet;
 use adit_slots::layout::UKI_BYTES_MAX;
 use adit_slots::manifest::{Digest, Manifest, PRODUCT};
 use adit_slots::record::Record;
-use adit_slots::update::{HEADER_BYTES, Machine, Refusal, Update};
+use adit_slots::update::{Checked, HEADER_BYTES, Machine, Refusal, Update};
 use adit_wire::ids::{PublicKey, Signature};
 use adit_wire::refusal::Code;
 use anyhow::{Context as _, Result};
@@ -33,6 +33,7 @@ pub(crate) struct Incoming {
     bytes: u64,
     hash: [u8; 32],
     synced: u64,
+    head_checked: bool,
 }
 
 /// An update that may be written to a slot.
@@ -71,7 +72,7 @@ impl Incoming {
             file.set_len(0)?;
             at = file.seek(SeekFrom::Start(0))?;
         }
-        Ok(Self { path, file, at, bytes, hash, synced: at })
+        Ok(Self { path, file, at, bytes, hash, synced: at, head_checked: false })
     }
 
     /// The next byte that is wanted.
@@ -115,34 +116,45 @@ impl Incoming {
         }
     }
 
+    /// Refuses by the header alone, as soon as it is here: over a slow line the rest need not come.
+    pub(crate) fn check_head(&mut self, image: &Image, record: &Record, keys: Option<KeySet>) -> Result<(), Refused> {
+        if self.at < HEADER_BYTES as u64 || self.head_checked {
+            return Ok(());
+        }
+        self.head_checked = true;
+        let header = self.header()?;
+        let refusal = judge_header(&header, image, record, keys).err();
+        self.file.seek(SeekFrom::Start(self.at)).context("keep the update")?;
+        match refusal {
+            None => Ok(()),
+            Some(refused) => {
+                // It is refused again if it stays.
+                let _stays = fs::remove_file(&self.path);
+                Err(refused)
+            }
+        }
+    }
+
+    fn header(&mut self) -> Result<Vec<u8>, Refused> {
+        let mut header = vec![0; HEADER_BYTES];
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.read_exact(&mut header))
+            .context("read the update back")?;
+        Ok(header)
+    }
+
     fn judge(
         &mut self,
         image: &Image,
         record: &Record,
         keys: Option<KeySet>,
     ) -> Result<(Manifest, Option<Vec<u8>>), Refused> {
-        let mut header = vec![0; HEADER_BYTES];
-        let whole = self.hash().and_then(|hash| {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.read_exact(&mut header)?;
-            Ok(hash)
-        });
-        if whole.context("read the update back")? != self.hash {
+        if self.hash().context("read the update back")? != self.hash {
             return Err(refused(Refusal::Truncated));
         }
-        let keys =
-            keys.ok_or_else(|| Refused::new(Code::UpdateKey, "this image was built without keys for updates"))?;
-        let machine = Machine {
-            product: PRODUCT,
-            arch: image.arch,
-            flavour: image.flavour,
-            running: image.version,
-            floor: record.floor.max(image.floor),
-            denied: record.denied(),
-            keys,
-            room_bytes: UKI_BYTES_MAX,
-        };
-        let checked = Update::parse(&header).and_then(|update| update.check(&machine, &verify)).map_err(refused)?;
+        let header = self.header()?;
+        let checked = judge_header(&header, image, record, keys)?;
         let rest = self.bytes - HEADER_BYTES as u64;
         let hash = sha256(&mut self.file, rest).context("read the update back")?;
         checked.image(rest, Digest(hash)).map_err(refused)?;
@@ -164,6 +176,27 @@ impl Sound {
         // A file that stays is removed by the next update.
         let _stays = fs::remove_file(self.path);
     }
+}
+
+/// Whether this machine takes what a header says.
+fn judge_header<'h>(
+    header: &'h [u8],
+    image: &Image,
+    record: &Record,
+    keys: Option<KeySet>,
+) -> Result<Checked<'h>, Refused> {
+    let keys = keys.ok_or_else(|| Refused::new(Code::UpdateKey, "this image was built without keys for updates"))?;
+    let machine = Machine {
+        product: PRODUCT,
+        arch: image.arch,
+        flavour: image.flavour,
+        running: image.version,
+        floor: record.floor.max(image.floor),
+        denied: record.denied(),
+        keys,
+        room_bytes: UKI_BYTES_MAX,
+    };
+    Update::parse(header).and_then(|update| update.check(&machine, &verify)).map_err(refused)
 }
 
 /// SHA-256 of the next bytes of a file.

@@ -51,6 +51,8 @@ pub struct Appliance {
     host: Host,
     admin: Admin,
     image: Image,
+    /// Confirmations that were waited for since it was switched on.
+    confirmed: usize,
 }
 
 /// The admin's machine: the real `adit` on the host.
@@ -127,7 +129,7 @@ impl<'lab> ApplianceParts<'lab> {
         self.parts.disks.iter().try_for_each(Disk::create)?;
         let admin = Admin { program: self.lab.guest().program("adit"), state: folder.join("admin"), reached: None };
         let host = self.lan.host("admin")?;
-        Ok(Appliance { machine: self.lab.machine(self.parts)?, host, admin, image })
+        Ok(Appliance { machine: self.lab.machine(self.parts)?, host, admin, image, confirmed: 0 })
     }
 
     /// The same, switched on and serving.
@@ -147,6 +149,7 @@ impl Appliance {
     /// # Errors
     /// What the console says instead.
     pub fn start(&mut self) -> Result<()> {
+        self.confirmed = 0;
         self.machine.switch_on(&[])?;
         self.serves()
     }
@@ -159,12 +162,19 @@ impl Appliance {
         self.machine.expect("the agent serves", START_DEADLINE).map(drop)
     }
 
-    /// Waits until this start was confirmed.
+    /// Waits until this start was confirmed, now or a while ago.
     ///
     /// # Errors
     /// What the console says instead.
     pub fn confirmed(&mut self) -> Result<()> {
-        self.machine.expect("is confirmed", JUDGED_WITHIN).map(drop)
+        let (console, clock) = (self.machine.console()?, self.machine.clock()?);
+        let until = clock.now() + JUDGED_WITHIN;
+        while console.count("is confirmed") <= self.confirmed {
+            ensure!(clock.now() < until, "the start is not confirmed:\n{}", console.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.confirmed += 1;
+        Ok(())
     }
 
     /// The image that it was made from.
@@ -200,17 +210,20 @@ impl Appliance {
     /// # Errors
     /// When it shows none in time.
     pub fn address(&mut self) -> Result<Ipv6Addr> {
+        let line = self.line_on_screen("::ad17:")?;
+        let mut words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
+        words.find_map(|word| word.parse().ok().filter(|_| word.contains("::ad17:"))).context("an address of the box")
+    }
+
+    /// The first whole line with this text since the machine was switched on.
+    fn line_on_screen(&mut self, text: &str) -> Result<String> {
         let (console, clock) = (self.machine.console()?, self.machine.clock()?);
         let until = clock.now() + Duration::from_secs(30);
         loop {
-            let line = console.find_any(&["ad17:"]).unwrap_or_default();
-            let mut words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
-            if let Some(address) =
-                words.find_map(|word| word.parse::<Ipv6Addr>().ok().filter(|_| word.contains("ad17:")))
-            {
-                return Ok(address);
+            if let Some(line) = console.find_any(&[text]) {
+                return Ok(line);
             }
-            ensure!(clock.now() < until, "the screen shows no address:\n{}", console.tail());
+            ensure!(clock.now() < until, "the screen does not show {text:?}:\n{}", console.tail());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -220,8 +233,7 @@ impl Appliance {
     /// # Errors
     /// When it shows none in time.
     pub fn name_on_console(&mut self) -> Result<String> {
-        self.machine.expect("| version", Duration::from_secs(30))?;
-        let line = self.machine.console()?.find_any(&["| adit "]).context("the screen has no title")?;
+        let line = self.line_on_screen("| adit ")?;
         let name = line.split_whitespace().find(|word| word.starts_with("adit-"));
         name.map(str::to_owned).context("the screen has no name of the box")
     }

@@ -108,6 +108,12 @@ impl Console {
         state.lines.iter().find(|line| texts.iter().any(|text| line.contains(text))).cloned()
     }
 
+    /// How many kept lines hold a text.
+    #[must_use]
+    pub fn count(&self, text: &str) -> usize {
+        lock(&self.shared.0).lines.iter().filter(|line| line.contains(text)).count()
+    }
+
     /// The last lines, for a person.
     #[must_use]
     pub fn tail(&self) -> String {
