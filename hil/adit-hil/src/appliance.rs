@@ -2,6 +2,9 @@
 //! An appliance: a machine that boots the product's own image through UEFI firmware. No hand of the harness is inside: what
 //! a story knows comes from the console, from the agent's serial port and over the network, as it would for its admin.
 
+use crate::box_machine::Cuts;
+use crate::disk::log::{End, Log};
+use crate::disk::replay::{Plan, Points, Replay, State, States};
 use crate::disk::{Disk, Kind};
 use crate::image::{self, Edition, Image};
 use crate::lab::Lab;
@@ -310,6 +313,60 @@ impl Appliance {
         let slot = slots.iter().find(|slot| slot["version"] == version);
         let state = slot.and_then(|slot| slot["state"].as_str());
         state.map(str::to_owned).with_context(|| format!("no slot holds {version}: {shown}"))
+    }
+
+    /// How many entries the record of the boot disk has by now: everything acknowledged so far is among them.
+    ///
+    /// # Errors
+    /// When it is not recorded.
+    pub fn recorded_entries(&self) -> Result<usize> {
+        Ok(Log::open(&self.boot_disk()?.log(), End::Cut)?.entries().len())
+    }
+
+    /// Switches it off and finds the states in which power cuts after entry `from` of the record could have left its slots
+    /// and what it remembers of them: at every write to the boot and the state partition, with `sets` sets of lost writes and as
+    /// many of torn sectors each.
+    ///
+    /// # Errors
+    /// When nothing was recorded.
+    pub fn cuts(&mut self, lab: &mut Lab, from: usize, sets: usize) -> Result<Cuts> {
+        // A request under way ends before the record does.
+        self.machine.qmp()?.execute("stop", serde_json::json!({}))?;
+        self.machine.cut()?;
+        let disk = self.boot_disk()?;
+        let log = disk.log().with_extension("cuts");
+        fs::rename(disk.log(), &log).context("put the record aside")?;
+        let replay = Replay::new(&disk.log_base(), disk.size_bytes(), Log::open(&log, End::Cut)?)?;
+        let plan = Plan {
+            points: Points::EveryWrite,
+            from_entry: from,
+            lost: sets,
+            torn: sets,
+            within: Some(crate::slots::BYTES),
+            seed: lab.draw(),
+        };
+        let States { distinct, counts } = replay.states(&plan)?;
+        Ok(Cuts { replay, states: distinct, counts })
+    }
+
+    /// Boots with the boot disk in one of these states and waits until its agent serves.
+    ///
+    /// # Errors
+    /// What the console says instead.
+    pub fn boot_from(&mut self, replay: &Replay, state: &State) -> Result<()> {
+        if self.machine.is_on() {
+            self.machine.cut()?;
+        }
+        let disk = self.boot_disk()?;
+        fs::remove_file(disk.image()).context("remove the boot disk's image")?;
+        disk.create()?;
+        replay.write_overlay(state, &disk.image())?;
+        self.start().with_context(|| state.to_string())
+    }
+
+    fn boot_disk(&self) -> Result<Disk> {
+        let disk = self.machine.parts.disks.iter().find(|disk| disk.name() == BOOT_DISK);
+        disk.cloned().context("it has no boot disk")
     }
 
     /// The version that runs.

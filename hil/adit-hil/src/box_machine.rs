@@ -425,7 +425,8 @@ impl BoxMachine {
         let kept = base.with_extension("first");
         std::fs::rename(&base, &kept).with_context(|| format!("move {}", base.display()))?;
         let replay = Replay::new(&kept, disk.size_bytes(), Log::open(&log, LogEnd::Cut)?)?;
-        let plan = Plan { points: Points::EveryWrite, from_entry: from, lost: 4, torn: 2, seed: lab.draw() };
+        let plan =
+            Plan { points: Points::EveryWrite, from_entry: from, lost: 4, torn: 2, within: None, seed: lab.draw() };
         let States { distinct, counts } = replay.states(&plan)?;
         Ok(Cuts { replay, states: distinct, counts })
     }

@@ -24,6 +24,7 @@ pub mod program;
 pub mod qmp;
 pub mod running;
 pub mod server;
+pub mod slots;
 pub mod source;
 pub mod ups;
 

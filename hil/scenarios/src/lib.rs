@@ -46,6 +46,7 @@ mod appliance_bad_update;
 mod appliance_boots;
 mod appliance_disks;
 mod appliance_grows;
+mod appliance_power_cuts;
 mod appliance_refuses;
 mod appliance_reset;
 mod appliance_updates;
@@ -110,6 +111,8 @@ scenarios! {
     Slow appliance_disks = appliance_disks::play "two blank disks become a mirror, one is pulled and replaced, others stay untouched"
     Slow appliance_grows = appliance_grows::play "the boot disk becomes larger: the data fill it, and are there"
     Slow appliance_reset = appliance_reset::play "a factory reset at the box, cut in the middle: nothing is left"
+    Fast appliance_power_cuts = appliance_power_cuts::few "power cuts in an update: every state is judged, two are booted"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
+    Slow appliance_power_cuts_many = appliance_power_cuts::many "the same with more states, twenty of them booted"
     Slow idle_day = idle_day::play "a day without work, skipped: the agent does not grow"
 }

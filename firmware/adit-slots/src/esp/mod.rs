@@ -79,7 +79,7 @@ pub struct Healed {
 }
 
 /// A file that is being read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OpenFile {
     /// Its length, bytes.
     pub size_bytes: u32,

@@ -349,7 +349,7 @@ fn a_recording_replays_to_what_the_disk_held() {
     for (disk, ((writes, flushes), held)) in disks.iter().zip(&held) {
         let log = Log::open(&disk.log(), End::Cut).unwrap();
         let replay = Replay::new(&disk.log_base(), SIZE, log).unwrap();
-        let plan = Plan { points: Points::EveryFlush, from_entry: 0, lost: 5, torn: 5, seed: 11 };
+        let plan = Plan { points: Points::EveryFlush, from_entry: 0, lost: 5, torn: 5, within: None, seed: 11 };
         let states = replay.states(&plan).unwrap();
         // NBD's TRIM is a discard, and a `stop` flushes once more.
         assert_eq!((states.counts.writes, states.counts.discards), (*writes, 1), "{disk:?}");

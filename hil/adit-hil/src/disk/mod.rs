@@ -16,6 +16,7 @@ mod live;
 pub mod log;
 pub mod overlay;
 pub mod replay;
+pub mod view;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

@@ -48,6 +48,9 @@ pub struct Plan {
     /// that it changes where there are no more than this. A sector is the disk's logical one; ext4's superblock spans two
     /// of 512 bytes and does not survive every tear, so look at file systems with none or with sectors of 4096.
     pub torn: usize,
+    /// Only writes to these bytes, from the first to below the second, are looked at, lost and torn; all others arrive as
+    /// they begin. `None`: the whole disk.
+    pub within: Option<(u64, u64)>,
     /// Draws everything that is drawn.
     pub seed: u64,
 }
@@ -119,8 +122,8 @@ pub struct Replay {
     log: Log,
     base: File,
     base_path: PathBuf,
-    size_bytes: u64,
-    sector_bytes: usize,
+    pub(super) size_bytes: u64,
+    pub(super) sector_bytes: usize,
     /// Sectors that the log touches.
     sectors: Vec<u64>,
     /// All versions; those below `sectors.len()` are the base's, in its order.
@@ -143,11 +146,11 @@ struct Version {
     mark: Mark,
 }
 
-type Mark = [u64; 4];
+pub(super) type Mark = [u64; 4];
 
 /// What the touched sectors hold.
-#[derive(Clone)]
-struct Image {
+#[derive(Clone, Debug)]
+pub(super) struct Image {
     held: Vec<u32>,
     hash: Mark,
 }
@@ -302,8 +305,8 @@ impl Replay {
         let entries = self.log.entries();
         ensure!(plan.from_entry <= entries.len(), "entry {} of {} does not exist", plan.from_entry, entries.len());
         let later = entries.iter().enumerate().skip(plan.from_entry);
-        let after_writes =
-            || later.clone().filter(|(_, e)| e.writes() || e.discards()).map(|(i, _)| i + 1).chain([plan.from_entry]);
+        let changes = |e: &super::log::Entry| (e.writes() || e.discards()) && self.within(plan, e);
+        let after_writes = || later.clone().filter(|(_, e)| changes(e)).map(|(i, _)| i + 1).chain([plan.from_entry]);
         Ok(match plan.points {
             Points::EveryWrite => after_writes().collect(),
             Points::EveryFlush => later.filter(|(_, e)| e.flushes()).map(|(i, _)| i).chain([entries.len()]).collect(),
@@ -316,6 +319,12 @@ impl Replay {
                 chosen
             }
         })
+    }
+
+    /// Whether an entry belongs to what the plan looks at.
+    fn within(&self, plan: &Plan, entry: &super::log::Entry) -> bool {
+        let bytes = |sectors: u64| sectors * self.sector_bytes as u64;
+        plan.within.is_none_or(|(from, to)| bytes(entry.sector) < to && bytes(entry.sector + entry.count) > from)
     }
 
     fn image(&self) -> Image {
@@ -338,7 +347,7 @@ impl Replay {
     }
 
     /// What `state` holds, built from the beginning; its hash proves that it is the state that was enumerated.
-    fn rebuild(&self, state: &State) -> Result<Image> {
+    pub(super) fn rebuild(&self, state: &State) -> Result<Image> {
         let mut image = self.image();
         for entry in (0..state.entries).filter(|entry| state.lost.binary_search(entry).is_err()) {
             let torn = state.torn.as_ref().filter(|torn| torn.entry == entry);
@@ -351,6 +360,39 @@ impl Replay {
         }
         ensure!(bytes_of(image.hash) == state.hash, "this state is not of this log: {state}");
         Ok(image)
+    }
+
+    /// Fills `out`, whole sectors from `first` on, with what an image holds there.
+    pub(super) fn read(&self, image: &Image, first: u64, out: &mut [u8]) -> Result<()> {
+        fill(&self.base, out, first * self.sector_bytes as u64)?;
+        let end = first + (out.len() / self.sector_bytes) as u64;
+        for place in self.places(first, end) {
+            let (Some(sector), Some(version)) = (self.sectors.get(place), image.held.get(place)) else { continue };
+            let start = usize::try_from(sector - first)? * self.sector_bytes;
+            let block = out.get_mut(start..start + self.sector_bytes).context("whole sectors are read")?;
+            match self.versions.get(*version as usize).map_or(Source::Base, |version| version.source) {
+                Source::Base => {}
+                Source::Zeros => block.fill(0),
+                Source::Log(offset) => self.log.read_at(block, offset)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The exclusive or of the marks of what an image holds from sector `first` to below `end`.
+    pub(super) fn mark_of(&self, image: &Image, first: u64, end: u64) -> Mark {
+        let held = image.held.get(self.places(first, end)).unwrap_or_default();
+        held.iter().fold(Mark::default(), |mut sum, version| {
+            let mark = self.versions.get(*version as usize).map_or_else(Mark::default, |version| version.mark);
+            sum.iter_mut().zip(mark).for_each(|(sum, word)| *sum ^= word);
+            sum
+        })
+    }
+
+    /// Places of the touched sectors from `first` to below `end`.
+    fn places(&self, first: u64, end: u64) -> std::ops::Range<usize> {
+        let place = |sector: u64| self.sectors.partition_point(|touched| *touched < sector);
+        place(first)..place(end)
     }
 
     /// Calls `each` with offset and content of every sector of `state` that differs from the base, ascending.
@@ -443,9 +485,14 @@ impl Walk<'_> {
         }
     }
 
+    fn within(&self, entry: usize) -> bool {
+        self.replay.log.entries().get(entry).is_some_and(|entry| self.replay.within(self.plan, entry))
+    }
+
     fn look_lost(&mut self, entries: usize) {
         let forced = |entry: &usize| self.replay.log.entries().get(*entry).is_some_and(super::log::Entry::forced);
-        let losable: Vec<usize> = self.unflushed.iter().copied().filter(|entry| !forced(entry)).collect();
+        let can_be_lost = |entry: &usize| !forced(entry) && self.within(*entry);
+        let losable: Vec<usize> = self.unflushed.iter().copied().filter(can_be_lost).collect();
         for subset in subsets(losable.len(), self.plan.lost, Whole::Counts, &mut self.random) {
             let lost: Vec<usize> = losable.iter().zip(&subset).filter(|(_, gone)| **gone).map(|(e, _)| *e).collect();
             let mut image = Undo::new(self.replay, &mut self.durable);
@@ -458,12 +505,14 @@ impl Walk<'_> {
     }
 
     fn look_torn(&mut self, entries: usize) {
-        if self.unflushed.is_empty() || self.plan.torn == 0 {
+        let within = (0..).zip(&self.unflushed).filter(|(_, entry)| self.within(**entry));
+        let within: Vec<usize> = within.map(|(place, _)| place).collect();
+        if within.is_empty() || self.plan.torn == 0 {
             return;
         }
         let choice = match self.plan.points {
-            Points::EveryFlush => self.random.below(self.unflushed.len()),
-            Points::EveryWrite | Points::Random(_) => self.unflushed.len() - 1,
+            Points::EveryFlush => within[self.random.below(within.len())],
+            Points::EveryWrite | Points::Random(_) => within[within.len() - 1],
         };
         let victim = self.unflushed.get(choice).copied().unwrap_or_default();
         // What the victim would change, given everything before it.
@@ -564,7 +613,7 @@ fn subsets(count: usize, most: usize, whole: Whole, random: &mut Random) -> Vec<
     first.into_iter().chain((0..rest).map(|_| drawn(random))).collect()
 }
 
-fn mark(sector: u64, digest: &[u8; 32]) -> Mark {
+pub(super) fn mark(sector: u64, digest: &[u8; 32]) -> Mark {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&sector.to_le_bytes()).update(digest);
     let mut mark = Mark::default();
@@ -653,7 +702,7 @@ mod tests {
     }
 
     fn plan(points: Points, lost: usize, torn: usize) -> Plan {
-        Plan { points, from_entry: 0, lost, torn, seed: 7 }
+        Plan { points, from_entry: 0, lost, torn, within: None, seed: 7 }
     }
 
     /// The disk in `state`, by applying everything to bytes.
@@ -696,6 +745,7 @@ mod tests {
             base in prop::collection::vec(0..2_u8, 0..DISK_SECTORS as usize),
             requests in prop::collection::vec(request(), 1..14),
             seed: u64, lost in 0..6_usize, torn in 0..6_usize, way in 0..3_u8,
+            within in prop::option::of((0..DISK_SECTORS, 0..DISK_SECTORS)),
         ) {
             let folder = tempfile::tempdir().unwrap();
             let base: Vec<u8> = base.iter().flat_map(|byte| [*byte; SECTOR]).collect();
@@ -705,19 +755,28 @@ mod tests {
                 return Ok(());
             };
             let points = [Points::EveryWrite, Points::EveryFlush, Points::Random(5)][usize::from(way)];
-            let states = replay.states(&Plan { points, from_entry: 0, lost, torn, seed }).unwrap();
+            let within = within.map(|(from, to)| (from * SECTOR as u64, to * SECTOR as u64));
+            let states = replay.states(&Plan { points, from_entry: 0, lost, torn, within, seed }).unwrap();
+            let inside = |entry: usize| {
+                let (first, end) = (requests[entry].sector, requests[entry].sector + requests[entry].count);
+                within.is_none_or(|(from, to)| first * (SECTOR as u64) < to && end * SECTOR as u64 > from)
+            };
             let mut images = HashSet::new();
             for state in &states.distinct {
                 let last_flush = requests[..state.entries].iter().rposition(|r| r.flags & 1 != 0);
                 prop_assert!(state.lost.iter().all(|e| Some(*e) > last_flush && requests[*e].flags & 2 == 0), "{state}");
                 prop_assert!(state.torn.iter().all(|t| Some(t.entry) > last_flush && !t.missing.is_empty()), "{state}");
                 let expected = naive(&base, &requests, state);
+                prop_assert!(state.lost.iter().chain(state.torn.iter().map(|t| &t.entry)).all(|e| inside(*e)), "{state}");
+                let mut viewed = Vec::new();
+                std::io::Read::read_to_end(&mut replay.view(state).unwrap().part(0), &mut viewed).unwrap();
+                prop_assert!(viewed == expected, "{state} as a view");
                 replay.write_raw(state, &folder.path().join("raw")).unwrap();
                 prop_assert_eq!(&std::fs::read(folder.path().join("raw")).unwrap(), &expected, "{}", state);
                 prop_assert!(images.insert(expected), "two equal images: {}", state);
             }
             // Nothing was taken for equal that is not: every prefix is there.
-            if points == Points::EveryWrite {
+            if points == Points::EveryWrite && within.is_none() {
                 for entries in 0..=requests.len() {
                     let prefix = State { entries, lost: vec![], torn: None, hash: [0; 32] };
                     prop_assert!(images.contains(&naive(&base, &requests, &prefix)));
