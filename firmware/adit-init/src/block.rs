@@ -149,6 +149,11 @@ impl Disk {
         (sectors.saturating_sub(table) / align * align).saturating_sub(1)
     }
 
+    /// What one partition over the whole disk would hold, bytes.
+    pub(crate) fn partition_room(&self) -> u64 {
+        (self.last_usable() + 1).saturating_mul(self.sector_bytes).saturating_sub(1 << 20)
+    }
+
     /// Makes a table with one partition over the whole disk; whatever was there is gone. Answers the partition's node.
     pub(crate) fn partition_whole(&self, name: &str, kind: &'static str) -> Result<PathBuf> {
         self.blank()?;

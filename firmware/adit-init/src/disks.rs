@@ -210,8 +210,7 @@ pub(crate) fn replace(old: &str, new: &str, mut tell: impl FnMut(&str)) -> Resul
         leave(&known)?;
     }
     let fresh = blank(new)?;
-    let smallest = block::number(Path::new("/sys/block/md127/size")).unwrap_or_default().saturating_mul(512);
-    if fresh.bytes < smallest.saturating_add(4 << 20) {
+    if fresh.partition_room() < member_bytes() {
         return Err(Refused::new(Code::DiskTooSmall, format!("{new} is smaller than the disk that it replaces")));
     }
     // What was pulled has no name any more; nothing to remove is no failure.
@@ -221,6 +220,16 @@ pub(crate) fn replace(old: &str, new: &str, mut tell: impl FnMut(&str)) -> Resul
     tell("adds the disk to the mirror, which fills it now");
     children::must("/sbin/mdadm", &[ARRAY, "--add", &path])?;
     Ok(())
+}
+
+/// What a member of the array needs: the data of each, in KiB, behind what md keeps before them, in sectors of 512 bytes.
+fn member_bytes() -> u64 {
+    let array = Path::new("/sys/block/md127/md");
+    let data = block::number(&array.join("component_size")).unwrap_or_default().saturating_mul(1_024);
+    let members = fs::read_dir(array).into_iter().flatten().flatten();
+    let members = members.filter(|entry| entry.file_name().to_string_lossy().starts_with("dev-"));
+    let before = members.filter_map(|member| block::number(&member.path().join("offset"))).max().unwrap_or_default();
+    data.saturating_add(before.saturating_mul(512))
 }
 
 /// Takes a member out of the array, if it still is in it.

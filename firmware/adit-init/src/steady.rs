@@ -154,7 +154,7 @@ impl<'a> Steady<'a> {
     }
 
     fn tick(&mut self) {
-        if !self.judged && self.machine.appliance.start != Start::Recovery {
+        if !self.judged {
             self.judge();
         }
         if self.remembered.elapsed() >= REMEMBER_EVERY {
@@ -205,7 +205,12 @@ impl<'a> Steady<'a> {
             Judgement::Bad(why) => {
                 self.judged = true;
                 self.machine.appliance.trouble(format!("this start is not healthy: {why}"));
-                // A good version is left only where another one may do better; else a person can reach what there is.
+                // A good version is left only where another one may do better; else a person can reach what there is. A
+                // start as a last resort is confirmed if it is healthy, and never ended: that would be a loop.
+                let last_resort = self.machine.appliance.start == Start::Recovery;
+                if last_resort {
+                    return;
+                }
                 if record.running_slot().state != SlotState::Good || record.other_slot().state == SlotState::Good {
                     self.end(power::Ending::Restart, Reset::Health);
                 }
