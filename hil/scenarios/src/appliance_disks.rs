@@ -33,6 +33,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     ensure!(refused.stderr.contains("nothing was done"), "{}", refused.stderr);
 
     cellar.admin(&["box", "disk", "use", "old1", "--mirror", "old2", "--confirm", "old1"])?.succeeded()?;
+    // The agent opens its store on the new place.
+    cellar.serves()?;
     part(&mut cellar, "old1", "member")?;
     part(&mut cellar, "old2", "member")?;
     let web = lab.source("web1")?;
