@@ -48,6 +48,8 @@ pub(crate) struct Appliance {
     pub(crate) watchdog: String,
     pub(crate) progress: Progress,
     slots: Mutex<Slots>,
+    /// What was remembered when the slots were last free: they may be busy with an update for a minute.
+    record: Mutex<Record>,
     data: Mutex<(Data, bool)>,
     trouble: Mutex<String>,
     update: Mutex<()>,
@@ -79,6 +81,7 @@ impl Appliance {
             start,
             watchdog,
             progress,
+            record: Mutex::new(*slots.record()),
             slots: Mutex::new(slots),
             data: Mutex::new((Data::None("not looked for yet".to_owned()), false)),
             trouble: Mutex::default(),
@@ -91,9 +94,18 @@ impl Appliance {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the slots.
+    /// What is remembered of the slots. Never waits: the main loop must turn while an update is written.
     pub(crate) fn record(&self) -> Record {
-        *self.slots().record()
+        let mut known = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(slots) = self.slots.try_lock() {
+            *known = *slots.record();
+        }
+        *known
+    }
+
+    /// Whether the slots are free for a change that can wait.
+    pub(crate) fn is_free(&self) -> bool {
+        self.slots.try_lock().is_ok()
     }
 
     /// Changes what is remembered. What cannot be written is told and tried again at the next change.
@@ -157,7 +169,7 @@ impl Appliance {
         let words = if trouble.is_empty() { data.words() } else { format!("{}; {trouble}", data.words()) };
         Seen {
             version: self.image.version,
-            record: self.record(),
+            record: *self.slots().record(),
             start: crate::words::start(self.start),
             tries_left: if let Start::Trying { left } = self.start { left } else { 0 },
             data: words,

@@ -345,7 +345,9 @@ pub(crate) fn ask_agent(arguments: &[&str]) -> Result<String> {
     children::forget(id);
     let output = output?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    anyhow::ensure!(output.status.success(), "aditd {}: {}", arguments.join(" "), children::last(&said));
+    // Only the verb: what follows it may be a token.
+    let verb = arguments.first().copied().unwrap_or_default();
+    anyhow::ensure!(output.status.success(), "aditd {verb}: {}", children::last(&said));
     Ok(format!("{}{said}", String::from_utf8_lossy(&output.stdout)))
 }
 

@@ -157,7 +157,7 @@ impl<'a> Steady<'a> {
         if !self.judged {
             self.judge();
         }
-        if self.remembered.elapsed() >= REMEMBER_EVERY {
+        if self.remembered.elapsed() >= REMEMBER_EVERY && self.machine.appliance.is_free() {
             self.remember();
         }
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
