@@ -19,7 +19,7 @@ use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The disk that boots.
 pub const BOOT_DISK: &str = "boot";
@@ -29,6 +29,9 @@ pub const BOOT_DISK_BYTES: u64 = 1 << 30;
 pub const MEMORY_MIB: u32 = 192;
 /// The port of the agent.
 const PORT: u16 = 11_713;
+/// The exit code of `adit` when the box cannot be reached, and how long it is asked again then, wall time.
+const UNREACHABLE: i32 = 4;
+const ASKED_AGAIN_FOR: Duration = Duration::from_secs(60);
 /// How long firmware, kernel and start may take, the machine's own time.
 pub const START_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a start has until it is judged, the machine's own time: see the words of the harness's images.
@@ -273,7 +276,15 @@ impl Appliance {
     /// # Errors
     /// When it cannot be run.
     pub fn admin(&self, arguments: &[&str]) -> Result<Ran> {
-        self.admin.run(arguments)
+        // The agent restarts once when the data came late, and a person would ask again, as the message says.
+        let until = Instant::now() + ASKED_AGAIN_FOR;
+        loop {
+            let ran = self.admin.run(arguments)?;
+            if ran.code != UNREACHABLE || Instant::now() > until {
+                return Ok(ran);
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
     }
 
     /// Starts an update from the admin's machine and leaves it running.
