@@ -17,6 +17,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Where updates on their way are kept.
 pub(crate) const UPDATES: &str = "/var/lib/adit-init/updates";
 
+/// Where the agent keeps a file for each peer.
+const PEERS: &str = "/var/lib/adit/peers";
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -26,12 +29,16 @@ pub(crate) enum Event {
     AgentEnded,
     /// The agent said something.
     AgentSpoke,
-    /// The data came up, or could not.
-    Data(Data),
+    /// The data came up, or could not; whether they lie on the boot disk.
+    Data(Data, bool),
     /// A disk was taken for data: look again.
     DataChanged,
     /// Disks came or went.
     Disks,
+    /// What each disk is, in words for the screen.
+    DisksSeen(String),
+    /// What a person who typed a line gets to read.
+    Answer(String),
     /// The machine is to restart.
     Restart,
     /// The power button was pressed.
@@ -122,6 +129,15 @@ impl Appliance {
         let _over = self.events.send(event);
     }
 
+    /// Does something that may hang on a disk or a program, and tells the main loop what came of it: the loop itself must turn.
+    pub(crate) fn aside(&self, name: &str, work: impl FnOnce() -> Event + Send + 'static) {
+        let events = self.events();
+        let told = move || drop(events.send(work()));
+        if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(told) {
+            self.trouble(format!("start a thread for {name}: {error}"));
+        }
+    }
+
     /// A queue to the main loop.
     pub(crate) fn events(&self) -> Sender<Event> {
         self.events.clone()
@@ -146,9 +162,9 @@ impl Appliance {
         on_boot_disk && data.is_mounted()
     }
 
-    /// Whether backups lie on the boot disk: then the data do not move to another.
+    /// Whether the boot disk holds what somebody counts on: then the data do not move to another.
     pub(crate) fn boot_holds_data(&self) -> bool {
-        self.data_on_boot_disk() && has_records()
+        self.data_on_boot_disk() && (has_records() || has_peer("source"))
     }
 
     /// Notes the last trouble, for the log and the screen.
@@ -225,7 +241,7 @@ impl Appliance {
     /// A person restarts the machine.
     pub(crate) fn asked_to_restart(&self) -> Result<(), Refused> {
         let written =
-            self.slots().remember(|record| adit_slots::decide::stop(record, Reset::Asked, crate::clock::now_s()));
+            self.slots().remember(|record| adit_slots::decide::stop(record, Reset::Asked, crate::clock::kept_s()));
         written.map_err(|error| Refused::new(Code::BootUnusable, format!("{error:#}")))
     }
 
@@ -264,4 +280,11 @@ impl Appliance {
 fn has_records() -> bool {
     let segments = std::path::Path::new(crate::data::STORE).join("seg");
     std::fs::read_dir(segments).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Whether a peer of this role is paired, as the agent's files say.
+pub(crate) fn has_peer(role: &str) -> bool {
+    let line = format!("role = \"{role}\"");
+    let files = std::fs::read_dir(PEERS).into_iter().flatten().flatten();
+    files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).any(|text| text.contains(&line))
 }

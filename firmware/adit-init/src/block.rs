@@ -210,7 +210,9 @@ impl Disk {
             let names: Vec<String> = self.partitions.iter().map(Partition::content).collect();
             return Ok(format!("{} partitions: {}", self.partitions.len(), names.join(", ")));
         }
-        content_of(&mut File::open(self.path())?, self.bytes)
+        let mut file = File::open(self.path())?;
+        let words = content_of(&mut file, self.bytes)?;
+        Ok(if words.is_empty() && !is_blank(&mut file, self.bytes)? { "unknown data".to_owned() } else { words })
     }
 }
 
@@ -304,6 +306,10 @@ const MARKS: [(u64, &[u8], &str); 11] = [
 /// How much of the beginning decides whether something is there at all.
 const LOOKED_AT_BYTES: usize = 256 << 10;
 
+/// Places of a disk that are looked at before it counts as blank, and how much is read at each.
+const SAMPLES: u64 = 128;
+const SAMPLE_BYTES: usize = 16 << 10;
+
 fn content_of(file: &mut (impl Read + Seek), bytes: u64) -> Result<String> {
     let mut head = vec![0; LOOKED_AT_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
     file.seek(SeekFrom::Start(0))?;
@@ -317,6 +323,23 @@ fn content_of(file: &mut (impl Read + Seek), bytes: u64) -> Result<String> {
         return Ok(if label.is_empty() { (*name).to_owned() } else { format!("{name} \"{label}\"") });
     }
     Ok(if head.iter().all(|byte| *byte == 0) { String::new() } else { "unknown data".to_owned() })
+}
+
+/// Whether samples from all over a disk hold nothing: its beginning alone may have been wiped, or never been used.
+fn is_blank(file: &mut (impl Read + Seek), bytes: u64) -> Result<bool> {
+    let mut sample = vec![0; SAMPLE_BYTES];
+    let last = bytes.saturating_sub(SAMPLE_BYTES as u64);
+    for number in 0..=SAMPLES {
+        file.seek(SeekFrom::Start(last / SAMPLES * number))?;
+        file.read_exact(&mut sample)?;
+        if sample.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    // A table of partitions keeps a copy of itself at the very end.
+    file.seek(SeekFrom::Start(last))?;
+    file.read_exact(&mut sample)?;
+    Ok(sample.iter().all(|byte| *byte == 0))
 }
 
 fn text_at(bytes: &[u8], at: usize, length: usize) -> String {
@@ -502,5 +525,18 @@ mod tests {
         assert_eq!(content_of(&mut io::Cursor::new(&bytes), 1 << 20).unwrap(), "ext4 \"photo\"");
         bytes[0x438] = 0;
         assert_eq!(content_of(&mut io::Cursor::new(&bytes), 1 << 20).unwrap(), "unknown data");
+    }
+
+    #[test]
+    fn a_disk_whose_beginning_was_wiped_is_not_blank() {
+        let size = 64_usize << 20;
+        let is = |bytes: &Vec<u8>| is_blank(&mut io::Cursor::new(bytes), size as u64).unwrap();
+        let mut bytes = vec![0; size];
+        assert!(is(&bytes));
+        bytes[size - 512] = 1;
+        assert!(!is(&bytes), "the second table of partitions");
+        bytes[size - 512] = 0;
+        bytes[30 << 20..32 << 20].fill(0xe5);
+        assert!(!is(&bytes), "files in the middle");
     }
 }

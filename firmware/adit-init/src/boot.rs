@@ -13,7 +13,7 @@ use crate::watchdog::{self, Progress};
 use crate::{children, clock, logger, network, orders, panel, power, reset, start};
 use adit_slots::decide::Start;
 use adit_slots::layout::{ESP_TYPE, STATE_TYPE, VAR_NAME, VAR_TYPE};
-use adit_slots::record::{Record, Reset};
+use adit_slots::record::Reset;
 use adit_slots::version::Version;
 use adit_slots::watchdog::Phase;
 use anyhow::{Context as _, Result};
@@ -57,8 +57,6 @@ pub(crate) struct Machine {
     pub(crate) hostname: String,
     pub(crate) heard: Option<Arc<Heard>>,
     pub(crate) agent: Option<Arc<Service>>,
-    /// What stands on the console besides.
-    pub(crate) watchdogs: Vec<String>,
 }
 
 /// Says a step on the console and in the log.
@@ -88,9 +86,8 @@ pub(crate) fn boot() -> Machine {
     let found = reset::told();
     let disk = find_boot_disk(&mut modules, &progress);
     let (slots, decided, fresh) = open_slots(disk.as_ref(), &image, found, &mut trouble);
-    let record = *slots.record();
-    clock::set_floor(image.built_s, record.time_s);
-    step(&progress, &format!("start: {} ({})", crate::words::start(decided), crate::words::reset(record.reset)));
+    let reset = crate::words::reset(slots.record().reset);
+    step(&progress, &format!("start: {} ({reset})", crate::words::start(decided)));
     let slots = leave_or_reset(slots, decided, disk.as_ref(), &progress);
 
     let (sender, events) = mpsc::channel();
@@ -105,7 +102,7 @@ pub(crate) fn boot() -> Machine {
     let key = if has_state { note(agent_key(), &mut trouble).unwrap_or_default() } else { String::new() };
     let hostname = settings.hostname.clone().unwrap_or_else(|| preseed::default_hostname(key.as_bytes()));
     note(nix::unistd::sethostname(&hostname).map_err(Into::into), &mut trouble);
-    note(start_network(&settings, &key, &sender, &mut Vec::new()), &mut trouble);
+    note(start_network(&settings, &key, &sender), &mut trouble);
     step(&progress, &format!("{hostname} is on the network"));
 
     let mut machine = Machine {
@@ -119,14 +116,13 @@ pub(crate) fn boot() -> Machine {
         hostname,
         heard: None,
         agent: None,
-        watchdogs,
     };
     if has_state {
         note(pin_preseed(&machine), &mut trouble);
         if let Some(monitor) = machine.settings.monitor.take() {
             note(join_monitor(&appliance, monitor), &mut trouble);
         }
-        start_services(&mut machine, &record, &mut trouble);
+        start_services(&mut machine, &mut trouble);
     } else {
         trouble.push("no disk with this box's own state was found: nobody can reach the agent".to_owned());
     }
@@ -173,7 +169,9 @@ fn leave_or_reset(slots: Slots, decided: Start, disk: Option<&Disk>, progress: &
             panel::say("adit-init: this version has failed; the other one is started");
             power::now(power::Ending::Restart)
         }
-        (Start::FactoryReset, Some(disk)) => crate::slots::factory_reset(slots, disk, |words| step(progress, words)),
+        (Start::FactoryReset, Some(disk)) => {
+            crate::slots::factory_reset(slots, disk, progress, |words| step(progress, words))
+        }
         _ => slots,
     }
 }
@@ -235,6 +233,7 @@ fn open_slots(disk: Option<&Disk>, image: &Image, found: Reset, trouble: &mut Ve
     let paths =
         disk.and_then(|disk| Some((disk.partition(ESP_TYPE)?.path.clone(), disk.partition(STATE_TYPE)?.path.clone())));
     let (mut slots, fresh) = Slots::open(paths);
+    clock::set_floor(image.built_s, slots.record().time_s);
     let decided = slots.start(image, found);
     trouble.extend(slots.take_trouble());
     (slots, decided, fresh)
@@ -323,7 +322,7 @@ pub(crate) fn write_config(settings: &Preseed, store: Option<&str>, console: Opt
     fs::write(AGENT_CONFIG, settings.agent_config(store, console)?).context("write the agent's configuration")
 }
 
-/// The serial line that is the agent's: a virtio port of that name, else the second UART.
+/// The serial line that is the agent's: a virtio port of that name, where there is one.
 fn agent_console() -> Option<String> {
     let named = |entry: fs::DirEntry| {
         let name = fs::read_to_string(entry.path().join("name")).ok()?;
@@ -355,12 +354,11 @@ fn agent_key() -> Result<String> {
     ask_agent(&["id"]).map(|said| said.lines().next().unwrap_or_default().to_owned())
 }
 
-fn start_network(settings: &Preseed, key: &str, sender: &Sender<Event>, failed: &mut Vec<String>) -> Result<()> {
+fn start_network(settings: &Preseed, key: &str, sender: &Sender<Event>) -> Result<()> {
     let token: Ipv6Addr = network::token(key.as_bytes());
     let fixed = settings.fixed()?;
     network::watch(token, fixed.clone(), sender.clone(), Event::Network)?;
-    failed.extend(network::up(token, fixed.as_ref())?);
-    for words in failed {
+    for words in network::up(token, fixed.as_ref())? {
         log::warn!("{words}");
     }
     Ok(())
@@ -393,15 +391,15 @@ fn pin_preseed(machine: &Machine) -> Result<()> {
 }
 
 /// Starts the agent, with the data if they come in time, without them otherwise.
-fn start_services(machine: &mut Machine, record: &Record, trouble: &mut Vec<String>) {
+fn start_services(machine: &mut Machine, trouble: &mut Vec<String>) {
     let events = machine.appliance.events();
-    look_for_data(machine, record);
+    look_for_data(machine);
     drop(note(services::start_probe(events.clone(), || Event::Network), trouble));
     let until = Instant::now() + DATA_WAIT;
     let mut kept = Vec::new();
     while let Ok(event) = machine.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        if let Event::Data(data) = event {
-            machine.data_came(data);
+        if let Event::Data(data, on_boot_disk) = event {
+            machine.data_came(data, on_boot_disk);
             break;
         }
         kept.push(event);
@@ -411,24 +409,22 @@ fn start_services(machine: &mut Machine, record: &Record, trouble: &mut Vec<Stri
     machine.agent = note(services::start_agent(events, || Event::AgentEnded), trouble);
 }
 
-/// Looks for the data on a thread of its own: a disk may take long, or for ever.
-pub(crate) fn look_for_data(machine: &Machine, record: &Record) {
-    let fresh = !record.data_expected;
-    let (appliance, boot_node) = (Arc::clone(&machine.appliance), machine.boot_node.clone());
-    let look = move || appliance.tell(Event::Data(data::bring_up(&boot_node, fresh)));
-    if let Err(error) = thread::Builder::new().name("data".to_owned()).spawn(look) {
-        machine.appliance.tell(Event::Data(Data::Damaged(error.to_string())));
-    }
+/// Looks for the data aside: a disk may take long, or for ever.
+pub(crate) fn look_for_data(machine: &Machine) {
+    let boot_node = machine.boot_node.clone();
+    machine.appliance.aside("data", move || {
+        let (data, on_boot_disk) = data::bring_up(&boot_node);
+        Event::Data(data, on_boot_disk)
+    });
 }
 
 impl Machine {
     /// The data are there, or cannot be: the agent's configuration says so from now on.
-    pub(crate) fn data_came(&self, data: Data) {
+    pub(crate) fn data_came(&self, data: Data, on_boot_disk: bool) {
         let store = data.is_mounted().then_some(data::STORE);
         if let Err(error) = write_config(&self.settings, store, self.console.as_deref()) {
             self.appliance.trouble(format!("{error:#}"));
         }
-        let on_boot_disk = data::lies_on(&self.boot_node);
         log::info!("data: {}", data.words());
         self.appliance.set_data(data, on_boot_disk);
     }

@@ -7,7 +7,7 @@ use crate::children;
 use crate::services::give;
 use adit_slots::layout::{DATA_NAME, DATA_TYPE, MIRROR_TYPE};
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub(crate) const ARRAY: &str = "/dev/md127";
 const MIRROR_WAIT: Duration = Duration::from_secs(10);
 /// Less than this is no place for data, bytes.
 const BYTES_MIN: u64 = 48 << 20;
+/// Which file system held the data last.
+const REMEMBERED: &str = "/var/lib/adit-init/data-uuid";
 /// Where the ext4 superblock lies and what it says, by the kernel's ext4.h.
 const SUPERBLOCK_AT: u64 = 1_024;
 
@@ -58,43 +60,91 @@ impl Data {
     }
 }
 
-/// Finds and mounts the data. `fresh`: this machine never had any, so a blank partition may be used.
-pub(crate) fn bring_up(boot_node: &str, fresh: bool) -> Data {
-    match find(boot_node) {
-        Ok(Some((path, trouble))) => match prepare(&path, fresh) {
-            Ok(()) => Data::Mounted { trouble },
-            Err(error) => Data::Damaged(format!("{error:#}")),
-        },
+/// Finds and mounts the data; answers how they are and whether they lie on the boot disk.
+pub(crate) fn bring_up(boot_node: &str) -> (Data, bool) {
+    let found = match find(boot_node) {
+        Ok(Some(found)) => found,
         Ok(None) => {
-            Data::None("the boot disk is too small, and no other disk was taken (adit box disk use)".to_owned())
+            let why = "the boot disk is too small, and no other disk was taken (adit box disk use)";
+            return (Data::None(why.to_owned()), false);
         }
+        Err(error) => return (Data::Damaged(format!("{error:#}")), false),
+    };
+    let data = match prepare(&found) {
+        Ok(()) => Data::Mounted { trouble: found.trouble.to_owned() },
         Err(error) => Data::Damaged(format!("{error:#}")),
-    }
+    };
+    (data, found.on_boot_disk)
 }
 
-/// The device with the data, and what is wrong with it all the same.
-fn find(boot_node: &str) -> Result<Option<(PathBuf, String)>> {
+/// The device with the data.
+struct Found {
+    path: PathBuf,
+    on_boot_disk: bool,
+    /// What is wrong with it all the same; empty for nothing.
+    trouble: &'static str,
+}
+
+/// Finds the device that should hold the data: a mirror, a disk of their own, or the rest of the boot disk. What lies there
+/// is looked at later.
+fn find(boot_node: &str) -> Result<Option<Found>> {
     let disks = block::disks();
     if disks.iter().any(|disk| disk.partition(MIRROR_TYPE).is_some()) {
-        return assemble().map(Some);
+        return assemble().map(|trouble| Some(Found { path: PathBuf::from(ARRAY), on_boot_disk: false, trouble }));
     }
     let own = disks.iter().filter(|disk| disk.node != boot_node).filter_map(|disk| disk.partition(DATA_TYPE));
     let own: Vec<PathBuf> = own.map(|partition| partition.path.clone()).collect();
     match own.as_slice() {
-        [one] => return Ok(Some((one.clone(), String::new()))),
+        [one] => return Ok(Some(Found { path: one.clone(), on_boot_disk: false, trouble: "" })),
         [] => {}
         several => bail!("{} disks hold data of a box; leave one of them in", several.len()),
     }
     let boot = disks.iter().find(|disk| disk.node == boot_node).and_then(|disk| disk.partition(DATA_TYPE));
-    Ok(boot.filter(|partition| partition.bytes >= BYTES_MIN).map(|partition| (partition.path.clone(), String::new())))
+    let boot = boot.filter(|partition| partition.bytes >= BYTES_MIN);
+    Ok(boot.map(|partition| Found { path: partition.path.clone(), on_boot_disk: true, trouble: "" }))
 }
 
-/// Whether what is mounted for data is a partition of this disk.
-pub(crate) fn lies_on(boot_node: &str) -> bool {
+/// The file system that held the data last, by its UUID; none before there were any, and after a person took another disk.
+fn remembered() -> Option<String> {
+    let text = fs::read_to_string(REMEMBERED).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// A person decided that the data lie elsewhere from now on.
+pub(crate) fn forget_place() -> Result<()> {
+    match fs::remove_file(REMEMBERED) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("forget the old place of the data")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// How the mirror is just now, from the kernel's files alone: no disk is touched. Empty without a mirror, or when it is
+/// whole and quiet.
+pub(crate) fn mirror_words() -> String {
+    let read = |file: &str| fs::read_to_string(format!("/sys/block/md127/md/{file}")).unwrap_or_default();
+    let missing = read("degraded");
+    if matches!(missing.trim(), "" | "0") {
+        return String::new();
+    }
+    match progress(&read("sync_completed")) {
+        Some(percent) => format!("the mirror is being filled, {percent} %"),
+        None => "one disk of the mirror is missing".to_owned(),
+    }
+}
+
+/// Percent of "done / all" sectors, as md tells it (Documentation/admin-guide/md.rst); none when nothing is under way.
+fn progress(completed: &str) -> Option<u64> {
+    let (done, all) = completed.trim().split_once(" / ")?;
+    let (done, all): (u64, u64) = (done.parse().ok()?, all.parse().ok()?);
+    done.saturating_mul(100).checked_div(all)
+}
+
+/// Whether a device is mounted anywhere.
+pub(crate) fn is_mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let from =
-        mounts.lines().find(|line| line.split(' ').nth(1) == Some(PLACE)).and_then(|line| line.split(' ').next());
-    !boot_node.is_empty() && from.is_some_and(|from| from.starts_with(&format!("/dev/{boot_node}")))
+    mounts.lines().filter_map(|line| line.split(' ').next()).any(|from| Path::new(from) == path)
 }
 
 /// Takes a member back that was away for a while: what it missed is written to it again.
@@ -128,8 +178,8 @@ fn members() -> Vec<PathBuf> {
     disks.iter().filter_map(|disk: &Disk| disk.partition(MIRROR_TYPE)).map(|member| member.path.clone()).collect()
 }
 
-/// Assembles the mirror: with both members when they come in time, else with the one that is there.
-fn assemble() -> Result<(PathBuf, String)> {
+/// Assembles the mirror: with both members when they come in time, else with the one that is there. Answers what is wrong.
+fn assemble() -> Result<&'static str> {
     let until = Instant::now() + MIRROR_WAIT;
     while members().len() < 2 && Instant::now() < until {
         thread::sleep(Duration::from_millis(100));
@@ -140,25 +190,40 @@ fn assemble() -> Result<(PathBuf, String)> {
         children::must("/sbin/mdadm", &[&["--assemble", "--run", ARRAY], nodes.as_slice()].concat())
             .context("assemble the mirror")?;
     }
-    let degraded = block::number(Path::new("/sys/block/md127/md/degraded")).unwrap_or_default();
-    let trouble = if degraded == 0 { String::new() } else { "one disk of the mirror is missing".to_owned() };
-    Ok((PathBuf::from(ARRAY), trouble))
+    let missing = block::number(Path::new("/sys/block/md127/md/degraded")).unwrap_or_default();
+    Ok(if missing == 0 { "" } else { "one disk of the mirror was missing at the start" })
 }
 
-/// Makes a file system where that is allowed, checks it, mounts it, grows it.
-fn prepare(path: &Path, fresh: bool) -> Result<()> {
+/// Makes a file system where there never was one, checks it, mounts it, grows it. Once there were data, only the very file
+/// system that held them is used: an empty one in its place would look to every source like a box that lost all.
+fn prepare(found: &Found) -> Result<()> {
+    let path = &found.path;
+    let known = remembered();
     let content = block::content(path);
-    if content == "blank" {
-        ensure!(fresh, "{} is blank, and this machine had data before: is it another disk?", path.display());
+    let is_ours = content == format!("ext4 \"{DATA_NAME}\"");
+    // On the boot disk the partition came with the image, blank: what else is there is a file system cut while it was made.
+    let may_format = known.is_none() && (content == "blank" || found.on_boot_disk);
+    if !is_ours {
+        ensure!(may_format, "{} holds {content}, not the data of this box: is a disk missing?", path.display());
         format(path, DATA_NAME)?;
-    } else {
-        ensure!(content == format!("ext4 \"{DATA_NAME}\""), "{} holds {content}", path.display());
-        check(path)?;
     }
+    let uuid = uuid(path)?;
+    if let Some(known) = &known {
+        let other =
+            format!("{} is not the file system that held the data of this box: is a disk missing?", path.display());
+        ensure!(*known == uuid, other);
+    }
+    check(path)?;
+    // What was mounted here before stays with those who use it until they let go.
+    let _nothing_there = umount2(PLACE, MntFlags::MNT_DETACH);
     mount_ext4(path, PLACE)?;
     grow(path)?;
     fs::create_dir_all(STORE)?;
-    give(Path::new(STORE))
+    give(Path::new(STORE))?;
+    if known.is_none() {
+        crate::boot::write_durably(Path::new(REMEMBERED), uuid.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Makes an empty file system. Tables of inodes are made in the background, or a large disk would take minutes.
@@ -201,11 +266,35 @@ fn grow(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn file_system_bytes(device: &mut File) -> Result<u64> {
+fn superblock(device: &mut File) -> Result<[u8; 1_024]> {
     let mut block = [0; 1_024];
     device.seek(SeekFrom::Start(SUPERBLOCK_AT))?;
     device.read_exact(&mut block)?;
+    Ok(block)
+}
+
+fn file_system_bytes(device: &mut File) -> Result<u64> {
+    let block = superblock(device)?;
     let word = |at: usize| u64::from(u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]));
     let blocks = word(0x4) | word(0x150) << 32;
     Ok(blocks << (10 + word(0x18).min(6)))
+}
+
+/// The UUID that mke2fs gave a file system, in hexadecimal.
+fn uuid(path: &Path) -> Result<String> {
+    let block = superblock(&mut File::open(path)?)?;
+    Ok(block[0x68..0x78].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_md_says_of_its_progress_is_understood() {
+        assert_eq!(progress("1000 / 4000\n"), Some(25));
+        for nothing in ["none\n", "", "0 / 0", "delayed", "x / 5"] {
+            assert_eq!(progress(nothing), None, "{nothing}");
+        }
+    }
 }

@@ -161,15 +161,16 @@ pub(crate) fn take(
         ));
     }
     let first = blank(serial)?;
-    if mirror.is_empty() {
-        tell("makes a file system");
-        let path = first.partition_whole(DATA_NAME, DATA_TYPE)?;
-        return Ok(data::format(&path, DATA_NAME)?);
-    }
     if mirror == serial {
         return Err(Refused::new(Code::DiskUnknown, "a mirror needs two disks"));
     }
-    let second = blank(mirror)?;
+    let second = if mirror.is_empty() { None } else { Some(blank(mirror)?) };
+    data::forget_place()?;
+    let Some(second) = second else {
+        tell("makes a file system");
+        let path = first.partition_whole(DATA_NAME, DATA_TYPE)?;
+        return Ok(data::format(&path, DATA_NAME)?);
+    };
     tell("makes partitions");
     let paths = [first.partition_whole(MIRROR_NAME, MIRROR_TYPE)?, second.partition_whole(MIRROR_NAME, MIRROR_TYPE)?];
     let [first, second] = &paths;
@@ -261,7 +262,13 @@ pub(crate) fn retire(serial: &str) -> Result<(), Refused> {
 /// Empties a disk that is not in use, for a person at the box: both ends, where every table and file system has its marks.
 pub(crate) fn empty(serial: &str) -> Result<(), Refused> {
     let known = find(serial)?;
-    if !matches!(known.part, Part::Foreign | Part::Failed) {
+    let free = match known.part {
+        Part::Foreign | Part::Failed => true,
+        // Prepared for data, but they never came up on it.
+        Part::Data => known.disk.partition(DATA_TYPE).is_some_and(|partition| !data::is_mounted(&partition.path)),
+        Part::System | Part::Member | Part::Rebuilding | Part::Blank => false,
+    };
+    if !free {
         return Err(Refused::new(Code::DiskInUse, format!("{serial} is {}", known.part.word())));
     }
     if known.part == Part::Failed {

@@ -56,8 +56,8 @@ pub(crate) fn watch_button<T: Send + Clone + 'static>(pressed: &Sender<T>, event
     }
 }
 
-/// Ends every program but this one: asked first, killed when that takes too long. `alive` is told while it waits.
-pub(crate) fn stop_programs(mut alive: impl FnMut()) {
+/// Ends every program but this one: asked first, killed when that takes too long.
+pub(crate) fn stop_programs() {
     for (signal, grace) in [(Signal::SIGTERM, PROGRAMS_GRACE), (Signal::SIGKILL, KILLED_GRACE)] {
         // To everybody but this process; there may be nobody.
         let _nobody = kill(Pid::from_raw(-1), signal);
@@ -65,10 +65,7 @@ pub(crate) fn stop_programs(mut alive: impl FnMut()) {
         while Instant::now() < until {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Err(Errno::ECHILD) => return,
-                Ok(WaitStatus::StillAlive) => {
-                    alive();
-                    thread::sleep(Duration::from_millis(20));
-                }
+                Ok(WaitStatus::StillAlive) => thread::sleep(Duration::from_millis(20)),
                 Ok(_) | Err(_) => {}
             }
         }

@@ -3,24 +3,27 @@
 //! record is written first, always; the files follow it, and a start makes them follow again.
 
 use crate::block::Disk;
-use crate::clock;
 use crate::disks::Refused;
 use crate::image::Image;
 use crate::update::{Sound, sha256};
+use crate::watchdog::Progress;
+use crate::{block, clock};
 use adit_slots::decide::{self, Decision, Fix, Found, Start, StepError};
 use adit_slots::esp::{Esp, EspError, FILES_MAX, Healed, OpenFile};
 use adit_slots::keys::{KeySet, SignedKeySet};
-use adit_slots::layout::{DATA_TYPE, PRESEED_FILE, STATE_BYTES, STATE_SHARE_OFFSET, VAR_TYPE};
+use adit_slots::layout::{DATA_TYPE, MIRROR_TYPE, PRESEED_FILE, STATE_BYTES, STATE_SHARE_OFFSET, VAR_TYPE};
 use adit_slots::manifest::Digest;
 use adit_slots::name::{Mark, SlotFile};
 use adit_slots::record::{FactoryReset, KEY_COPIES, Record, Reset, SlotState};
 use adit_slots::version::Version;
+use adit_slots::watchdog::Phase;
 use adit_wire::refusal::Code;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use embedded_io_adapters::std::FromStd;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Fixes of slot files that one change may need before something is wrong with the boot partition itself.
 const FIX_ROUNDS_MAX: usize = 8;
@@ -30,6 +33,8 @@ const HEAL_BYTES: usize = 32 << 10;
 const ALIVE_EVERY: u64 = 1 << 20;
 /// How much is erased at a time.
 const ERASE_BYTES: usize = 4 << 20;
+/// How long a person can read why a factory reset could not go on.
+const RESET_AGAIN: Duration = Duration::from_secs(10);
 
 /// The slots.
 #[derive(Debug)]
@@ -87,7 +92,7 @@ impl Slots {
             floor: image.floor,
             files: &files,
             boot_id: boot_id(),
-            time_s: clock::now_s(),
+            time_s: clock::kept_s(),
             reset,
         };
         let Decision { start, record } = decide::start(known, &found);
@@ -305,13 +310,13 @@ impl embedded_io::Seek for Partition {
     }
 }
 
-/// Carries a factory reset on from the step that it had reached, and restarts the machine.
-pub(crate) fn factory_reset(mut slots: Slots, disk: &Disk, mut tell: impl FnMut(&str)) -> ! {
+/// Carries a factory reset on from the step that it had reached, and restarts the machine. Every disk in the machine that
+/// holds data of a box is erased, not the boot disk alone.
+pub(crate) fn factory_reset(mut slots: Slots, boot: &Disk, progress: &Progress, mut tell: impl FnMut(&str)) -> ! {
     loop {
-        let step = slots.record.factory_reset;
-        let (done, outcome) = match step {
-            FactoryReset::Asked => (FactoryReset::VarErased, erase_partition(disk, VAR_TYPE, &mut tell)),
-            FactoryReset::VarErased => (FactoryReset::DataErased, erase_partition(disk, DATA_TYPE, &mut tell)),
+        let (done, outcome) = match slots.record.factory_reset {
+            FactoryReset::Asked => (FactoryReset::VarErased, erase(boot, VAR_TYPE, progress, &mut tell)),
+            FactoryReset::VarErased => (FactoryReset::DataErased, erase_data(boot, progress, &mut tell)),
             FactoryReset::DataErased | FactoryReset::None => (FactoryReset::None, slots.erase_shares()),
         };
         let written = outcome.and_then(|()| {
@@ -326,15 +331,28 @@ pub(crate) fn factory_reset(mut slots: Slots, disk: &Disk, mut tell: impl FnMut(
             Ok(()) => {}
             Err(error) => {
                 tell(&format!("the factory reset goes on at the next start: {error:#}"));
-                std::thread::sleep(std::time::Duration::from_secs(10));
+                std::thread::sleep(RESET_AGAIN);
                 crate::power::now(crate::power::Ending::Restart);
             }
         }
     }
 }
 
-/// Writes zeros over all of a partition.
-fn erase_partition(disk: &Disk, kind: &str, tell: &mut impl FnMut(&str)) -> Result<()> {
+fn erase_data(boot: &Disk, progress: &Progress, tell: &mut impl FnMut(&str)) -> Result<()> {
+    for disk in block::disks() {
+        erase(&disk, DATA_TYPE, progress, tell)?;
+        erase(&disk, MIRROR_TYPE, progress, tell)?;
+        let was_taken = disk.partition(DATA_TYPE).is_some() || disk.partition(MIRROR_TYPE).is_some();
+        if was_taken && disk.node != boot.node {
+            // No table of partitions either: it can be taken again.
+            disk.blank()?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeros over all of a partition. Each piece counts as progress: a large disk takes hours.
+fn erase(disk: &Disk, kind: &str, progress: &Progress, tell: &mut impl FnMut(&str)) -> Result<()> {
     let Some(partition) = disk.partition(kind) else { return Ok(()) };
     let mut file = OpenOptions::new().write(true).open(&partition.path)?;
     let zeros = vec![0; ERASE_BYTES];
@@ -342,11 +360,12 @@ fn erase_partition(disk: &Disk, kind: &str, tell: &mut impl FnMut(&str)) -> Resu
     while at < partition.bytes {
         let length = zeros.len().min(usize::try_from(partition.bytes - at).unwrap_or(usize::MAX));
         file.write_all(zeros.get(..length).unwrap_or_default())?;
+        file.sync_data()?;
+        progress.step(Phase::Boot);
         at += length as u64;
         let percent = at * 100 / partition.bytes;
         if percent >= told + 5 {
             told = percent;
-            file.sync_data()?;
             tell(&format!("factory reset: {} is erased to {percent} %", partition.path.display()));
         }
     }

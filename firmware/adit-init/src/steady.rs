@@ -2,7 +2,7 @@
 //! After the start: events are answered, the agent is guarded, the start is judged, the screen is kept true, and the
 //! machine ends in order when it is to end.
 
-use crate::appliance::Event;
+use crate::appliance::{Event, has_peer};
 use crate::boot::{self, Machine};
 use crate::disks;
 use crate::gate::{Gate, Judgement, Seen};
@@ -70,7 +70,13 @@ struct Steady<'a> {
     contact_expected: bool,
     remembered: Instant,
     looked: Option<Instant>,
+    /// Read when disks come or go, and at no other time: looking wakes one that sleeps.
     disks: String,
+    /// Something came or went since; and whether somebody looks just now: one disk tells of itself many times.
+    disks_due: bool,
+    looks: bool,
+    mirror: String,
+    has_admin: bool,
     drawn: Option<Panel>,
     more: Option<(Instant, String)>,
     outside: bool,
@@ -80,7 +86,7 @@ impl<'a> Steady<'a> {
     fn new(machine: &'a mut Machine) -> Self {
         let seconds = |key| start::word(key).and_then(|text| text.parse().ok());
         let record = machine.appliance.record();
-        let day_ago = clock::now_s().saturating_sub(86_400);
+        let day_ago = clock::kept_s().saturating_sub(86_400);
         Self {
             gate: Gate::new(seconds("adit.gate_s"), seconds("adit.gate_max_s")),
             judged: false,
@@ -90,6 +96,10 @@ impl<'a> Steady<'a> {
             remembered: Instant::now(),
             looked: None,
             disks: String::new(),
+            disks_due: true,
+            looks: false,
+            mirror: String::new(),
+            has_admin: has_peer("admin"),
             drawn: None,
             more: None,
             outside: false,
@@ -110,20 +120,22 @@ impl<'a> Steady<'a> {
                     self.end(power::Ending::Off, Reset::Ups);
                 }
             }
-            Event::Data(data) => {
+            Event::Data(data, on_boot_disk) => {
                 let came = data.is_mounted();
-                self.machine.data_came(data);
+                self.machine.data_came(data, on_boot_disk);
+                self.disks_due = true;
                 if let Some(agent) = self.machine.agent.as_ref().filter(|_| came) {
                     // It opens the store as it starts.
                     agent.restart();
                 }
             }
-            Event::DataChanged => boot::look_for_data(self.machine, &self.machine.appliance.record()),
-            Event::Disks => {
-                if let Err(error) = data::add_back() {
-                    self.machine.appliance.trouble(format!("{error:#}"));
-                }
-                self.looked = None;
+            Event::DataChanged => boot::look_for_data(self.machine),
+            Event::Disks => self.disks_due = true,
+            Event::DisksSeen(words) => (self.disks, self.looks) = (words, false),
+            Event::Answer(more) => {
+                self.more = (!more.is_empty()).then(|| (Instant::now(), more));
+                // A person who typed wants to see the answer, and the typing left its traces.
+                self.drawn = None;
             }
             Event::Restart => self.end(power::Ending::Restart, Reset::Unknown),
             Event::Button => self.end(power::Ending::Off, Reset::PowerButton),
@@ -163,9 +175,14 @@ impl<'a> Steady<'a> {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
             children::reap_orphans();
-            self.disks = disks_in_words();
+            self.mirror = data::mirror_words();
+            self.has_admin = has_peer("admin");
             self.outside |= network::heard_from_outside();
             self.network_changed();
+        }
+        if self.disks_due && !self.looks {
+            (self.disks_due, self.looks) = (false, true);
+            self.look_at_disks();
         }
         if self.more.as_ref().is_some_and(|(since, _)| since.elapsed() > MORE_FOR) {
             self.more = None;
@@ -180,13 +197,16 @@ impl<'a> Steady<'a> {
     fn judge(&mut self) {
         let (data, _) = self.machine.appliance.data();
         let record = self.machine.appliance.record();
+        // A version that proved itself is not at fault when a disk dies or the line is down: only one on trial has to find all
+        // as it was.
+        let on_trial = record.running_slot().state != SlotState::Good;
         let seen = Seen {
             uptime: start::uptime(),
             serves: self.ready_since.map(|since| since.elapsed()),
             silent: self.machine.heard.as_ref().and_then(|heard| heard.silent_for()),
-            data_expected: record.data_expected,
+            data_expected: on_trial && record.data_expected,
             data_there: data.is_mounted(),
-            contact_expected: self.contact_expected,
+            contact_expected: on_trial && self.contact_expected,
             network_there: self.network_was,
         };
         match self.gate.judge(&seen) {
@@ -208,10 +228,7 @@ impl<'a> Steady<'a> {
                 // A good version is left only where another one may do better; else a person can reach what there is. A
                 // start as a last resort is confirmed if it is healthy, and never ended: that would be a loop.
                 let last_resort = self.machine.appliance.start == Start::Recovery;
-                if last_resort {
-                    return;
-                }
-                if record.running_slot().state != SlotState::Good || record.other_slot().state == SlotState::Good {
+                if !last_resort && (on_trial || record.other_slot().state == SlotState::Good) {
                     self.end(power::Ending::Restart, Reset::Health);
                 }
             }
@@ -221,35 +238,35 @@ impl<'a> Steady<'a> {
     fn remember(&mut self) {
         let ran_s = self.remembered.elapsed().as_secs();
         self.remembered = Instant::now();
-        let now_s = clock::now_s();
+        let now_s = clock::kept_s();
         let contact_s = if network::peers_connected() { now_s } else { 0 };
         self.machine.appliance.remember(|record| decide::tick(record, ran_s, now_s, contact_s));
     }
 
+    /// Takes back what returned, and reads what each disk is.
+    fn look_at_disks(&self) {
+        let appliance = Arc::clone(&self.machine.appliance);
+        self.machine.appliance.aside("disks", move || {
+            if let Err(error) = data::add_back() {
+                appliance.trouble(format!("{error:#}"));
+            }
+            Event::DisksSeen(disks_in_words())
+        });
+    }
+
     /// A person at the box typed a line.
-    fn line(&mut self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let more = match words.as_slice() {
-            ["t" | "T"] if !has_admin() => {
-                let token = ["token", "--role", "admin", "--name", "admin", "--lifetime", TOKEN_LIFETIME];
-                boot::ask_agent(&token).unwrap_or_else(|error| format!("{error:#}"))
-            }
-            ["a" | "A"] => format!("The key of this box, by which an admin knows it:\n{}\n", self.machine.key),
-            ["d" | "D"] => disks_page(&self.machine.hostname),
-            ["empty", serial, again] if serial == again => match disks::empty(serial) {
-                Ok(()) => format!("{serial} is blank now.\n"),
-                Err(refused) => format!("{}: {}\n", refused.code.text(), refused.detail),
-            },
-            ["factory-reset", name] if *name == self.machine.hostname => {
-                self.machine.appliance.begin_factory_reset();
-                self.end(power::Ending::Restart, Reset::FactoryReset);
-            }
-            [] => String::new(),
-            _ => "This is no command here.\n".to_owned(),
-        };
-        self.more = (!more.is_empty()).then(|| (Instant::now(), more));
-        // A person who typed wants to see the answer, and the typing left its traces.
-        self.drawn = None;
+    fn line(&self, line: &str) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let hostname = self.machine.hostname.clone();
+        if let [verb, name] = words.as_slice()
+            && verb == "factory-reset"
+            && *name == hostname
+        {
+            self.machine.appliance.begin_factory_reset();
+            self.end(power::Ending::Restart, Reset::FactoryReset);
+        }
+        let key = self.machine.key.clone();
+        self.machine.appliance.aside("line", move || Event::Answer(answer(&words, &hostname, &key)));
     }
 
     fn panel(&self) -> Panel {
@@ -276,7 +293,7 @@ impl<'a> Steady<'a> {
             (None, None) => "cannot be started".to_owned(),
         };
         let mut keys = vec![('a', "show this box's key"), ('d', "disks, factory reset")];
-        if !has_admin() {
+        if !self.has_admin {
             keys.insert(0, ('t', "make a token for the first admin"));
         }
         Panel {
@@ -290,16 +307,19 @@ impl<'a> Steady<'a> {
                         .to_owned(),
                 ),
                 ("agent", agent),
-                ("data", data.words()),
+                (
+                    "data",
+                    [data.words(), self.mirror.clone()]
+                        .into_iter()
+                        .filter(|words| !words.is_empty())
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                ),
                 ("disks", self.disks.clone()),
                 ("key", self.machine.key.clone()),
                 (
                     "watchdog",
-                    if self.machine.watchdogs.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        self.machine.watchdogs.join(", ")
-                    },
+                    if appliance.watchdog.is_empty() { "none".to_owned() } else { appliance.watchdog.clone() },
                 ),
                 ("last start", words::reset(record.reset).to_owned()),
                 ("to stop", "press the power button once and wait until the light is off".to_owned()),
@@ -314,21 +334,40 @@ impl<'a> Steady<'a> {
     fn end(&self, how: power::Ending, why: Reset) -> ! {
         let progress = self.machine.appliance.progress.clone();
         progress.step(Phase::Stopping);
-        crate::panel::say(&format!("\r\nadit-init: ends: {}", words::reset(why)));
         if why != Reset::Unknown {
-            let now_s = clock::now_s();
-            self.machine.appliance.remember(|record| decide::stop(record, why, now_s));
+            self.machine.appliance.remember(|record| decide::stop(record, why, clock::kept_s()));
         }
+        // Whoever asked for it may have written down why.
+        crate::panel::say(&format!("\r\nadit-init: ends: {}", words::reset(self.machine.appliance.record().stop)));
         if let Some(agent) = &self.machine.agent {
             agent.release();
         }
-        power::stop_programs(|| {});
+        power::stop_programs();
         progress.step(Phase::Stopping);
         if let Err(error) = power::unmount() {
             log::error!("unmount: {error:#}");
         }
         data::stop_array();
         power::now(how);
+    }
+}
+
+/// What a line gets as an answer.
+fn answer(words: &[String], hostname: &str, key: &str) -> String {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["t" | "T"] if !has_peer("admin") => {
+            let token = ["token", "--role", "admin", "--name", "admin", "--lifetime", TOKEN_LIFETIME];
+            boot::ask_agent(&token).unwrap_or_else(|error| format!("{error:#}"))
+        }
+        ["a" | "A"] => format!("The key of this box, by which an admin knows it:\n{key}\n"),
+        ["d" | "D"] => disks_page(hostname),
+        ["empty", serial, again] if serial == again => match disks::empty(serial) {
+            Ok(()) => format!("{serial} is blank now.\n"),
+            Err(refused) => format!("{}: {}\n", refused.code.text(), refused.detail),
+        },
+        [] => String::new(),
+        _ => "This is no command here; the line below names those that are.\n".to_owned(),
     }
 }
 
@@ -366,10 +405,4 @@ fn disks_in_words() -> String {
     let words: Vec<String> =
         known.iter().map(|known| format!("{}: {}", known.disk.title(), known.part.word())).collect();
     words.join(", ")
-}
-
-/// Whether an admin is paired: then the console gives no more tokens.
-fn has_admin() -> bool {
-    let files = std::fs::read_dir("/var/lib/adit/peers").into_iter().flatten().flatten();
-    files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).any(|text| text.contains("role = \"admin\""))
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The data go to two blank disks as a mirror, and a source backs up to it. One disk is pulled: the box starts degraded and
-//! says so. A blank one takes its place and is filled. What holds something, or is in use, is not touched from afar.
+//! says so. A blank one takes its place and is filled. What holds something, or is in use, is not touched from afar. Without both disks
+//! the box serves, but takes no backup.
 
 use adit_hil::Lab;
 use adit_hil::disk::Kind;
@@ -47,6 +48,17 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     web.restore_equals()?;
     let refused = cellar.admin(&["box", "disk", "replace", "old1", "photos", "--confirm", "photos"])?.ended_with(5)?;
     ensure!(refused.stderr.contains("the mirror is whole"), "{}", refused.stderr);
+
+    // Both are gone: the empty file system on the boot disk must not take their place, or the source would see a box that
+    // lost everything. The version is not at fault, so the box stays up.
+    cellar.pull("old1")?;
+    cellar.pull("fresh")?;
+    cellar.admin(&["box", "restart", "--yes"])?.succeeded()?;
+    cellar.serves()?;
+    cellar.confirmed()?;
+    let shown = cellar.show()?;
+    ensure!(shown["data"].as_str().is_some_and(|data| data.contains("is a disk missing?")), "{shown}");
+    ensure!(web.backup().is_err(), "a backup went to a box without its data");
     Ok(())
 }
 

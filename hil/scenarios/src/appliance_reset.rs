@@ -24,7 +24,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
 
     let name = cellar.name_on_console()?;
     cellar.console()?.write(b"factory-reset somewhere-else\n")?;
-    cellar.expect("no command here", STEP)?;
+    cellar.expect("This is no command here", STEP)?;
     cellar.console()?.write(format!("factory-reset {name}\n").as_bytes())?;
     cellar.expect("factory reset:", STEP)?;
     cellar.cut()?;
