@@ -26,6 +26,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     // An old disk of somebody's: it begins as a boot sector does.
     cellar.disk("photos")?.0.corrupt(510..512)?;
     cellar.pair_admin()?;
+    cellar.confirmed()?;
     let refused = cellar.admin(&["box", "disk", "use", "photos", "--confirm", "photos"])?.ended_with(5)?;
     ensure!(refused.stderr.contains("only a person at the box may empty it"), "{}", refused.stderr);
     let refused = cellar.admin(&["box", "disk", "use", "boot", "--confirm", "boot"])?.ended_with(5)?;
