@@ -149,7 +149,9 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
             "make a new token on the box: `aditd token --role source --name NAME`"
         }
         Code::TokenRole => "make a token with the right `--role`, or pair with the role that the token was made for",
-        Code::NameTaken => "choose another name for the token, or `adit box peers rename` the old peer",
+        Code::NameTaken => {
+            "choose another name, or `adit box peers rename` the old peer; a source that comes back needs a token with --rejoin"
+        }
         Code::SourceKnown => "take the source over with `adit recover … --adopt`, or make a token with --rejoin NAME",
         Code::KeyKnown => "nothing needs to be done if this is the same machine; else `adit unpair` first",
         Code::Stale => {
@@ -160,7 +162,7 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::DiskFull => "free space on the box or give it a larger disk; what is stored stays readable",
         Code::ReadOnly => "look at the box's disk: `adit health` and the log of aditd say why",
         Code::ProofNeeded => "give --recovery-file FILE",
-        Code::NotFound => "`adit snapshots` lists what there is",
+        Code::NotFound => "`adit snapshots` lists the snapshots, `adit box peers list` the peers",
         Code::Damaged => "`adit verify` says how much is damaged; the next backup sends it again where it can",
         Code::RecoveryUnknown => "check that the words or the file belong to this box's source",
         Code::EpochOld => "run the command again; another machine adopted the source meanwhile",
@@ -169,7 +171,7 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::NotAllowed => "pair this machine with the role that the command needs",
         Code::NotServed => "check that the address belongs to the box",
         Code::Internal => "look at the log of aditd on the box",
-        Code::NoAppliance => "update it as its distribution does, for example `apt upgrade`",
+        Code::NoAppliance => "use its own tools there: `apt upgrade` for updates, `mdadm` for disks",
         Code::UpdateFormat | Code::UpdateTruncated | Code::UpdateDigest => {
             "fetch the update file again and compare it with SHA256SUMS"
         }
@@ -187,12 +189,10 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::BootFull | Code::BootUnusable => {
             "`adit box show` and the box's console say more; write the image anew if need be"
         }
-        Code::DiskUnknown
-        | Code::DiskInUse
-        | Code::DiskHolds
-        | Code::DiskTooSmall
-        | Code::DiskNoPlace
-        | Code::DiskLast => "`adit box disk list` says what each disk is and holds",
+        Code::DiskHolds => "take another disk, or empty it at the box: `d` and Enter on its console says how",
+        Code::DiskUnknown | Code::DiskInUse | Code::DiskTooSmall | Code::DiskNoPlace | Code::DiskLast => {
+            "`adit box disk list` says what each disk is and holds"
+        }
         Code::DiskFailed => "try another disk; `adit health` tells of this one",
         Code::Protocol
         | Code::KeyIdUsed

@@ -62,16 +62,22 @@ pub fn parse_token(text: &str) -> Result<Token, Failure> {
     Ok(token)
 }
 
-/// Pairs this state directory by a token.
+/// Pairs this state directory by a token, at the first of these addresses where its maker answers.
 ///
 /// # Errors
 /// Why nothing is paired, and what to do.
-pub fn pair(state: &StateDir, net: &Net, token: &Token, role: Role, name: &str) -> Result<Outcome, Failure> {
+pub fn pair(
+    state: &StateDir,
+    net: &Net,
+    token: &Token,
+    addresses: Vec<String>,
+    role: Role,
+    name: &str,
+) -> Result<Outcome, Failure> {
     if let Some(pin) = Pin::read(state)? {
         return already(state, token, pin);
     }
     let identity = state.identity_or_new()?;
-    let addresses: Vec<String> = token.addresses.iter().map(ToString::to_string).collect();
     if let Some(pending) = state.read_toml::<Pending>(names::PENDING_PAIR)?
         && let Some(pin) = finish(state, net, &identity, &pending)?
     {
@@ -278,8 +284,8 @@ mod tests {
         assert_eq!(pin.addresses, ["[::1]:9"], "the same address is kept once");
         pin.write(&state).unwrap();
         let net = Net::start().unwrap();
-        assert_eq!(pair(&state, &net, &token, Role::Source, "web1").unwrap(), Outcome::Already(pin));
+        assert_eq!(pair(&state, &net, &token, Vec::new(), Role::Source, "web1").unwrap(), Outcome::Already(pin));
         let other = Token { maker: PublicKey([5; 32]), ..token };
-        assert_eq!(pair(&state, &net, &other, Role::Source, "web1").unwrap_err().exit, Exit::Usage);
+        assert_eq!(pair(&state, &net, &other, Vec::new(), Role::Source, "web1").unwrap_err().exit, Exit::Usage);
     }
 }

@@ -65,6 +65,43 @@ fn a_wrong_line_is_a_usage_error() {
     assert!(stderr.contains("--period"), "the nearest option is named: {stderr}");
 }
 
+/// What a wrong value of an option is told, before anything else is looked at.
+fn check_value(arguments: &[&str], expected: &str) {
+    let output = adit(arguments);
+    let stderr = String::from_utf8(output.stderr).expect("errors are UTF-8");
+    assert!(output.status.code() == Some(2) && stderr.contains(expected), "{arguments:?}: {stderr}");
+}
+
+#[test]
+fn an_address_that_cannot_be_dialled_is_refused_with_words() {
+    for (address, expected) in [
+        ("192.0.2.1:11713", "is an IPv4 address; adit speaks IPv6 only"),
+        ("[192.0.2.1]:11713", "is an IPv4 address; adit speaks IPv6 only"),
+        ("[::ffff:192.0.2.1]:11713", "is an IPv4 address; adit speaks IPv6 only"),
+        ("[fe80::1]:11713", "say which interface leads to it"),
+        ("box.example.org:0", "has no port between 1 and 65535"),
+        ("a b:11713", "is neither an IPv6 address nor a name"),
+        ("", "is neither an IPv6 address nor a name"),
+    ] {
+        check_value(&["pair", "--address", address, "adit1x"], expected);
+    }
+    // These can be: the token is looked at next.
+    for address in ["box.example.org:11713", "[2001:db8::1]:11713", "[fe80::1%1]:11713"] {
+        check_value(&["pair", "--address", address, "adit1x"], "copy the whole line that `aditd token` printed");
+    }
+}
+
+#[test]
+fn a_token_that_no_box_makes_is_not_asked_for() {
+    let token = ["box", "token", "--name", "web1"];
+    for lifetime in ["0s", "15d", "99999999999d"] {
+        check_value(&[&token[..], &["--lifetime", lifetime]].concat(), "a token lives for 1s to 14d");
+    }
+    check_value(&[&token[..], &["--lifetime", "1w"]].concat(), "is no duration");
+    check_value(&[&token[..], &["--role", "admin"]].concat(), "source, monitor, replica");
+    check_value(&[&token[..], &["--role", "monitor", "--rejoin"]].concat(), "--rejoin brings a source back");
+}
+
 /// From keys to a set-up source, without a box.
 #[test]
 fn keygen_init_request_certify_install() {

@@ -8,6 +8,8 @@
 use crate::clock::Now;
 use crate::files::{self, FileError, Step};
 use crate::peers::{PeerName, hex, unhex};
+use adit_proto::token::{ADDRESSES_MAX, Address, Kind, Secret, Token};
+use adit_wire::admin::TOKEN_LIFETIME_S_MAX;
 use adit_wire::ids::{PublicKey, TokenId};
 use adit_wire::pair::Role;
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ pub const TRIES_MAX: u32 = 10;
 /// Life of a token when none is stated.
 pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// Longest life of a token.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(14 * 24 * 3_600);
+pub const LIFETIME_MAX: Duration = Duration::from_secs(TOKEN_LIFETIME_S_MAX as u64);
 /// Tokens that one command may make.
 pub const COUNT_MAX: u32 = 256;
 /// Longest token file, bytes.
@@ -66,6 +68,33 @@ impl TokenFile {
     pub fn is_expired(&self, now: &Now) -> bool {
         self.boot != now.boot || now.boot_ms >= self.deadline_boot_ms
     }
+}
+
+/// A token that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// What the redeemer becomes.
+    pub(crate) role: Role,
+    /// The name it is registered under.
+    pub(crate) name: PeerName,
+    /// The source of this name comes back with another key.
+    pub(crate) rejoin: bool,
+    /// How long it can be used.
+    pub(crate) lifetime: Duration,
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    /// The file system refuses.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// No secret.
+    #[error("draw random bytes")]
+    Random,
+    /// No text for these addresses.
+    #[error("write the token's text")]
+    Text(#[source] adit_proto::token::TokenError),
 }
 
 /// What is known of a token's id.
@@ -128,6 +157,33 @@ impl TokenDir {
 
     fn file_of(&self, id: &TokenId) -> PathBuf {
         self.dir.join(format!("{id}{SUFFIX}"))
+    }
+
+    /// Makes one token and answers its text, with the secret in it: its file is durable before the text is known to anybody.
+    pub(crate) fn make(
+        &self,
+        maker: PublicKey,
+        wanted: &Wanted,
+        own: &[Address],
+        now: &Now,
+    ) -> Result<String, MakeError> {
+        let mut secret = [0u8; Secret::BYTES];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| MakeError::Random)?;
+        let addresses = own.iter().take(ADDRESSES_MAX).cloned().collect();
+        let token = Token { kind: Kind::Agent, maker, secret: Secret::new(secret), addresses };
+        let text = token.to_text().map_err(MakeError::Text)?;
+        let lifetime_ms = u64::try_from(wanted.lifetime.as_millis()).unwrap_or(u64::MAX);
+        let file = TokenFile {
+            id: token.id(),
+            mac_key: token.mac_key(),
+            role: wanted.role,
+            name: wanted.name.clone(),
+            rejoin: wanted.rejoin,
+            boot: now.boot.clone(),
+            deadline_boot_ms: now.boot_ms.saturating_add(lifetime_ms),
+        };
+        files::apply(&self.making(&file))?;
+        Ok(text)
     }
 
     /// The steps after which the token can be redeemed.
@@ -307,6 +363,22 @@ mod tests {
         assert!(!tokens.any_live(&now(1_000)));
         let rebooted = Now { boot: "boot-2".to_owned(), ..now(1) };
         assert!(!tokens.any_live(&rebooted));
+    }
+
+    #[test]
+    fn the_file_fits_the_text_and_holds_no_secret() {
+        let dir = tempfile::tempdir().expect("directory");
+        let tokens = TokenDir::new(dir.path().to_owned());
+        let own = [Address::Name("box.example.org".to_owned(), 7)];
+        let name = PeerName::new("web1").expect("name");
+        let wanted = Wanted { role: Role::Source, name, rejoin: false, lifetime: Duration::from_secs(60) };
+        let text = tokens.make(PublicKey([5; 32]), &wanted, &own, &now(5)).expect("made");
+        let token = Token::parse(&text).expect("a token");
+        assert_eq!((token.maker, token.addresses.as_slice()), (PublicKey([5; 32]), &own[..]));
+        let Known::Unburnt(file) = tokens.find(&token.id()).expect("read") else { panic!("not found") };
+        assert_eq!((file.mac_key, file.deadline_boot_ms, file.role), (token.mac_key(), 60_005, Role::Source));
+        let on_disk = std::fs::read_to_string(tokens.file_of(&token.id())).expect("read");
+        assert!(!on_disk.contains(&text) && !on_disk.contains("adit1"));
     }
 
     #[test]

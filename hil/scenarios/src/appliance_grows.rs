@@ -21,6 +21,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let disks = cellar.disks()?;
     ensure!(disks[0]["bytes"] == 3 * BOOT_DISK_BYTES, "{disks}");
     ensure!(cellar.show()?["data"] == "mounted", "{}", cellar.show()?);
+    web.restore_equals()?;
     // More than the disk had before.
     let more = web.add(lab, 4, BOOT_DISK_BYTES)?;
     web.backup()?;

@@ -138,6 +138,7 @@ fn limits_are_the_documents() {
         ("IDLE_MS", session::IDLE_MS),
         ("DAMAGED_IDS_MAX", adit_wire::admin::DAMAGED_IDS_MAX as u64),
         ("TOKEN_LIFETIME_S_MAX", u64::from(adit_wire::admin::TOKEN_LIFETIME_S_MAX)),
+        ("TOKEN_TEXT_BYTES_MAX", adit_wire::admin::TOKEN_TEXT_BYTES_MAX as u64),
         ("SERIAL_BYTES_MAX", appliance::SERIAL_BYTES_MAX as u64),
         ("UPDATE_PART_BYTES_MAX", appliance::UPDATE_PART_BYTES_MAX as u64),
         ("UPDATE_PARTS_AHEAD", appliance::UPDATE_PARTS_AHEAD),

@@ -137,6 +137,9 @@ message!(Invite<'a>, Admin, 10, 1, Refused, |m| m.name.len() <= NAME_BYTES_MAX
 /// Longest life of a token: 14 days.
 pub const TOKEN_LIFETIME_S_MAX: u32 = 14 * 86_400;
 
+/// Longest text of a token, bytes: three addresses with the longest names take half of it.
+pub const TOKEN_TEXT_BYTES_MAX: usize = 1_024;
+
 /// The token, which is a secret until it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invited<'a> {
@@ -144,4 +147,4 @@ pub struct Invited<'a> {
     #[serde(borrow)]
     pub token: &'a str,
 }
-message!(Invited<'a>, Admin, 11, 1, Skipped, |m| m.token.len() <= 1_024);
+message!(Invited<'a>, Admin, 11, 1, Skipped, |m| m.token.len() <= TOKEN_TEXT_BYTES_MAX);

@@ -110,14 +110,12 @@ pub(super) enum DiskVerb {
 impl MachineVerb {
     /// Does it, over a link to the box.
     pub(super) async fn run(&self, way: &Way) -> Result<Exit, Failure> {
+        self.confirmed()?;
         let link = way.connect(Door::Main).await?;
         let exit = match self {
             Self::Show { json } => show(&link, *json).await?,
             Self::Update { file, stage_only } => return update(way, link, file, *stage_only).await,
-            Self::Restart { back, yes } => {
-                if !yes {
-                    confirm("the word restart", "restart", None)?;
-                }
+            Self::Restart { back, .. } => {
                 drop(net::ask(&link, &Restart { back: *back }).await?);
                 say("the box restarts");
                 Exit::Done
@@ -126,6 +124,25 @@ impl MachineVerb {
         };
         link.close(None).await;
         Ok(exit)
+    }
+
+    /// Asks a person where it cannot be undone. No link waits for the answer.
+    fn confirmed(&self) -> Result<(), Failure> {
+        let over = |serial: &str| format!("the serial number of the disk that is to be written over ({serial})");
+        match self {
+            Self::Restart { yes: false, .. } => confirm("the word restart", "restart", None, "--yes"),
+            Self::Disk(
+                DiskVerb::Use { serial, confirm: typed, .. } | DiskVerb::Replace { new: serial, confirm: typed, .. },
+            ) => confirm(&over(serial), serial, typed.as_deref(), "--confirm SERIAL"),
+            Self::Disk(DiskVerb::Retire { serial, confirm: typed }) => {
+                let what = format!("the serial number of the disk that leaves the mirror ({serial})");
+                confirm(&what, serial, typed.as_deref(), "--confirm SERIAL")
+            }
+            Self::Show { .. }
+            | Self::Update { .. }
+            | Self::Restart { yes: true, .. }
+            | Self::Disk(DiskVerb::List { .. } | DiskVerb::Locate { .. }) => Ok(()),
+        }
     }
 }
 
@@ -314,22 +331,12 @@ async fn judged(way: &Way, version: Version) -> Result<Exit, Failure> {
 async fn disk(link: &Link, verb: &DiskVerb) -> Result<Exit, Failure> {
     match verb {
         DiskVerb::List { json } => list(link, *json).await?,
-        DiskVerb::Use { serial, mirror, confirm: typed } => {
-            confirm(
-                &format!("the serial number of the disk that is to be written over ({serial})"),
-                serial,
-                typed.as_deref(),
-            )?;
+        DiskVerb::Use { serial, mirror, .. } => {
             let mirror = mirror.as_deref().unwrap_or_default();
             watch(link, &UseDisk { serial, mirror }).await?;
             say("the disk is taken; backups go to it from now on");
         }
-        DiskVerb::Replace { old, new, confirm: typed } => {
-            confirm(
-                &format!("the serial number of the disk that is to be written over ({new})"),
-                new,
-                typed.as_deref(),
-            )?;
+        DiskVerb::Replace { old, new, .. } => {
             watch(link, &ReplaceDisk { old, new }).await?;
             say("the mirror is being filled; `adit health` shows how far it is");
         }
@@ -337,12 +344,7 @@ async fn disk(link: &Link, verb: &DiskVerb) -> Result<Exit, Failure> {
             watch(link, &LocateDisk { serial, seconds: *seconds }).await?;
             say(&format!("the light of {serial} blinks for {seconds} s"));
         }
-        DiskVerb::Retire { serial, confirm: typed } => {
-            confirm(
-                &format!("the serial number of the disk that leaves the mirror ({serial})"),
-                serial,
-                typed.as_deref(),
-            )?;
+        DiskVerb::Retire { serial, .. } => {
             watch(link, &RetireDisk { serial }).await?;
             say(&format!("{serial} has left the mirror; it may be taken out"));
         }
@@ -388,22 +390,47 @@ async fn list(link: &Link, as_json: bool) -> Result<(), Failure> {
     print(&lines)
 }
 
-/// A person types what is meant, or gave it on the command line.
-fn confirm(what: &str, meant: &str, given: Option<&str>) -> Result<(), Failure> {
+/// A person types what is meant, or gave it on the command line by `option`.
+fn confirm(what: &str, meant: &str, given: Option<&str>, option: &str) -> Result<(), Failure> {
     let typed = match given {
         Some(given) => given.to_owned(),
         None if prompt::on_terminal() => prompt::line(&format!("type {what}: "))?,
         None => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "nobody is there to confirm",
-                "use a terminal, or --confirm SERIAL (--yes)",
-            ));
+            let next = format!("run it on a terminal, or give {option}");
+            return Err(Failure::new(Exit::Usage, "nobody is there to confirm", next));
         }
     };
     if typed == meant {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Usage, format!("{typed:?} is not {meant:?}; nothing was done"), "try again"))
+        return Ok(());
+    }
+    let next = format!("run it again and confirm by {what}");
+    Err(Failure::new(Exit::Usage, format!("{typed:?} is not {meant:?}; nothing was done"), next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_serial_number_confirms_nothing() {
+        let (meant, typed) = ("WD-1".to_owned(), |serial: &str| Some(serial.to_owned()));
+        let verbs = |confirm: Option<String>| {
+            [
+                DiskVerb::Use { serial: meant.clone(), mirror: typed("WD-2"), confirm: confirm.clone() },
+                DiskVerb::Replace { old: "WD-2".to_owned(), new: meant.clone(), confirm: confirm.clone() },
+                DiskVerb::Retire { serial: meant.clone(), confirm },
+            ]
+        };
+        for verb in verbs(typed("WD-1")) {
+            assert_eq!(MachineVerb::Disk(verb).confirmed(), Ok(()));
+        }
+        for verb in verbs(typed("WD-2")) {
+            let failure = MachineVerb::Disk(verb).confirmed().unwrap_err();
+            assert_eq!(
+                (failure.exit, failure.what.as_str()),
+                (Exit::Usage, "\"WD-2\" is not \"WD-1\"; nothing was done")
+            );
+            assert!(failure.next.contains("WD-1"), "{}", failure.next);
+        }
     }
 }

@@ -12,7 +12,6 @@ use adit_link::{Door, Link};
 use adit_wire::admin::{Done, Invite, Invited, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX};
 use adit_wire::pair::Role;
 use serde_json::json;
-use std::time::Duration;
 
 /// Administer a box.
 #[derive(Debug, clap::Args)]
@@ -38,8 +37,8 @@ enum Noun {
         #[arg(long)]
         rejoin: bool,
         /// How long the token can be used: 90s, 15m, 2h or 7d; at most 14d.
-        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = text::parse_duration)]
-        lifetime: Duration,
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lifetime_s)]
+        lifetime: u32,
     },
     #[command(flatten)]
     Machine(MachineVerb),
@@ -78,6 +77,11 @@ struct Row {
 
 impl BoxCommand {
     pub(super) fn run(self, state: &StateDir) -> Result<Exit, Failure> {
+        if let Noun::Token { role, rejoin: true, .. } = &self.command
+            && role != Role::Source.word()
+        {
+            return Err(Failure::new(Exit::Usage, "--rejoin brings a source back", "use --role source"));
+        }
         let (way, _) = Way::paired(state)?;
         let net = Net::start()?;
         let verb = match self.command {
@@ -85,11 +89,7 @@ impl BoxCommand {
             Noun::Machine(verb) => return net.run(verb.run(&way)),
             Noun::Token { role, name, rejoin, lifetime } => {
                 let role = Role::from_word(&role).unwrap_or(Role::Source);
-                let lifetime_s = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-                if lifetime_s == 0 || lifetime_s > TOKEN_LIFETIME_S_MAX {
-                    return Err(Failure::new(Exit::Usage, "--lifetime is beyond 14 days", "write 15m, 2h or 7d"));
-                }
-                return net.run(invite(&way, &Invite { role, name: &name, rejoin, lifetime_s }));
+                return net.run(invite(&way, &Invite { role, name: &name, rejoin, lifetime_s: lifetime }));
             }
         };
         net.run(async {
@@ -111,12 +111,20 @@ impl BoxCommand {
     }
 }
 
+/// A lifetime that a box gives, seconds.
+fn lifetime_s(text: &str) -> Result<u32, String> {
+    let seconds = text::parse_duration(text)?.as_secs();
+    let given = u32::try_from(seconds).ok().filter(|seconds| (1..=TOKEN_LIFETIME_S_MAX).contains(seconds));
+    given.ok_or_else(|| "a token lives for 1s to 14d; write 90s, 15m, 2h or 7d".to_owned())
+}
+
 async fn invite(way: &Way, asked: &Invite<'_>) -> Result<Exit, Failure> {
     let link = way.connect(Door::Main).await?;
     let frame = net::ask(&link, asked).await?;
     let Invited { token } = net::read(&frame)?;
     print(&format!("{token}\n"))?;
-    say(&format!("{} can be paired with it once, by `adit pair -` there; it is a secret until then", asked.name));
+    let by = if asked.role == Role::Source { ", by `adit pair -` there" } else { "" };
+    say(&format!("{} can be paired with it once{by}; it is a secret until then", asked.name));
     link.close(None).await;
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use crate::net::Net;
 use crate::pairing::{Outcome, pair, parse_token};
 use crate::state::{StateDir, names};
 use crate::{prompt, source};
-use adit_proto::token::Address;
+use adit_link::Target;
 use adit_wire::pair::Role;
 use std::path::PathBuf;
 
@@ -23,8 +23,8 @@ pub(super) struct Pair {
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
     /// Reach the box at this address, NAME:PORT or [ADDRESS]:PORT, instead of those in the token; more than one may be given.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    address: Vec<Address>,
+    #[arg(long, value_name = "ADDRESS", value_parser = Target::parse)]
+    address: Vec<Target>,
     /// What this machine wants to be at the box.
     #[arg(long, default_value = "source", value_parser = ["source", "admin"])]
     role: String,
@@ -41,10 +41,12 @@ impl Pair {
             (None, Some("-") | None) => prompt::read_text(None)?,
             (None, Some(token)) => token.to_owned().into(),
         };
-        let mut token = parse_token(&text)?;
-        if !self.address.is_empty() {
-            token.addresses = self.address;
-        }
+        let token = parse_token(&text)?;
+        let addresses: Vec<String> = if self.address.is_empty() {
+            token.addresses.iter().map(ToString::to_string).collect()
+        } else {
+            self.address.iter().map(ToString::to_string).collect()
+        };
         let name = match (role, self.name) {
             (_, Some(name)) => name,
             (Role::Source, None) => state.source()?.name,
@@ -62,7 +64,7 @@ impl Pair {
         }
         let _lock = state.lock()?;
         let net = Net::start()?;
-        match pair(state, &net, &token, role, &name)? {
+        match pair(state, &net, &token, addresses, role, &name)? {
             Outcome::Paired(pin) => say(&format!("paired with {} as {} {name}", pin.called(), role.word())),
             Outcome::Finished(pin) => {
                 say(&format!("paired with {}: an earlier pairing had worked, only its answer was lost", pin.called()));
@@ -70,17 +72,5 @@ impl Pair {
             Outcome::Already(pin) => say(&format!("already paired with {}; the token was not used", pin.called())),
         }
         Ok(Exit::Done)
-    }
-}
-
-/// An address as it is written on a command line.
-fn address(text: &str) -> Result<Address, String> {
-    let wrong = || format!("{text}: write NAME:PORT or [ADDRESS]:PORT");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(bare) => Ok(Address::Ip(bare.parse().map_err(|_| wrong())?, port)),
-        None if host.is_empty() || host.contains(':') => Err(wrong()),
-        None => Ok(Address::Name(host.to_owned(), port)),
     }
 }

@@ -8,7 +8,7 @@ mod id;
 mod pair;
 mod peers;
 mod run;
-pub(crate) mod token;
+mod token;
 mod verify;
 
 use crate::cli::{Cli, Command};

@@ -2,25 +2,17 @@
 //! `aditd token`: makes one-time tokens. The secret is printed once and kept nowhere; the file keeps what is derived.
 
 use super::{file_failure, say, state, state_failure, tell};
+use crate::addresses;
 use crate::cli::Token as Args;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::peers::PeerName;
 use crate::report::{Exit, Failure};
 use crate::state::State;
-use crate::tokens::{COUNT_MAX, LIFETIME_MAX, TokenFile};
-use crate::{addresses, files};
-use adit_proto::token::{ADDRESSES_MAX, Address, Kind, Secret, Token};
+use crate::tokens::{COUNT_MAX, LIFETIME_MAX, MakeError, Wanted};
+use adit_proto::token::{ADDRESSES_MAX, Address};
 use adit_wire::pair::Role;
 use std::time::Duration;
-
-/// A token as it is handed over.
-pub(crate) struct Made {
-    /// Its text: the secret is in it.
-    pub(crate) text: String,
-    /// The name under which the redeemer is registered.
-    pub(crate) name: PeerName,
-}
 
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let role = Role::from_word(&args.role).ok_or_else(|| usage("no such role"))?;
@@ -34,11 +26,21 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     check_names(&state, args, role, &names)?;
     let own = addresses::own(config, state.listening(), &addresses::interfaces())
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let maker = state.identity().map_err(|error| state_failure(&error))?.public_key();
     for name in names {
-        let made = make(&state, role, name, args.rejoin.is_some(), lifetime, &own, &Now::read())?;
-        print(&made, role, args, &own, lifetime);
+        let wanted = Wanted { role, name, rejoin: args.rejoin.is_some(), lifetime };
+        let text = state.tokens().make(maker, &wanted, &own, &Now::read()).map_err(make_failure)?;
+        print(&text, &wanted, args, &own);
     }
     Ok(())
+}
+
+fn make_failure(error: MakeError) -> Failure {
+    match error {
+        MakeError::File(error) => file_failure(error),
+        MakeError::Random => Failure::of(Exit::Failed, &error),
+        MakeError::Text(error) => Failure::of(Exit::Usage, &error),
+    }
 }
 
 fn usage(text: &str) -> Failure {
@@ -91,50 +93,17 @@ pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, Failure> {
     if lifetime.is_zero() || lifetime > LIFETIME_MAX { Err(wrong()) } else { Ok(lifetime) }
 }
 
-/// Makes one token: its file is durable before its text is known to anybody.
-pub(crate) fn make(
-    state: &State,
-    role: Role,
-    name: PeerName,
-    rejoin: bool,
-    lifetime: Duration,
-    own: &[Address],
-    now: &Now,
-) -> Result<Made, Failure> {
-    let identity = state.identity().map_err(|error| state_failure(&error))?;
-    let mut secret = [0u8; Secret::BYTES];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| Failure::new(Exit::Failed, "draw random bytes"))?;
-    let token = Token {
-        kind: Kind::Agent,
-        maker: identity.public_key(),
-        secret: Secret::new(secret),
-        addresses: own.iter().take(ADDRESSES_MAX).cloned().collect(),
-    };
-    let text = token.to_text().map_err(|error| Failure::of(Exit::Usage, &error))?;
-    let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-    let file = TokenFile {
-        id: token.id(),
-        mac_key: token.mac_key(),
-        role,
-        name: name.clone(),
-        rejoin,
-        boot: now.boot.clone(),
-        deadline_boot_ms: now.boot_ms.saturating_add(lifetime_ms),
-    };
-    files::apply(&state.tokens().making(&file)).map_err(file_failure)?;
-    Ok(Made { text, name })
-}
-
-fn print(made: &Made, role: Role, args: &Args, own: &[Address], lifetime: Duration) {
+fn print(text: &str, wanted: &Wanted, args: &Args, own: &[Address]) {
+    let Wanted { role, name, lifetime, .. } = wanted;
     let addresses: Vec<String> = own.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect();
     if args.json {
         say(serde_json::json!({
-            "token": made.text, "role": role.word(), "name": made.name.as_str(),
+            "token": text, "role": role.word(), "name": name.as_str(),
             "lifetime_s": lifetime.as_secs(), "addresses": addresses,
         }));
         return;
     }
-    say(&made.text);
+    say(text);
     if args.count > 1 {
         return;
     }
@@ -145,14 +114,14 @@ fn print(made: &Made, role: Role, args: &Args, own: &[Address], lifetime: Durati
     };
     tell(format_args!(
         "\nThe token above makes {} a {} of this machine, once, within {}.",
-        made.name,
+        name,
         role.word(),
         args.lifetime
     ));
     tell(format_args!("It is a secret until it is used. On the other machine: {command} -   (and paste it)"));
     tell(format_args!("That machine will reach this one at {}.", addresses.join(", ")));
     // Upper case fits a QR code's denser mode; reading a token takes either.
-    if let Ok(code) = fast_qr::QRBuilder::new(made.text.to_ascii_uppercase()).build() {
+    if let Ok(code) = fast_qr::QRBuilder::new(text.to_ascii_uppercase()).build() {
         tell(format_args!("\n{}", code.to_str()));
     }
 }
@@ -160,7 +129,6 @@ fn print(made: &Made, role: Role, args: &Args, own: &[Address], lifetime: Durati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokens::Known;
 
     #[test]
     fn lifetimes() {
@@ -172,24 +140,6 @@ mod tests {
             let expected = format!("--lifetime {wrong}: write 90s, 15m, 2h or 7d, at most 14d");
             assert_eq!(seconds(wrong), Err(expected));
         }
-    }
-
-    #[test]
-    fn the_file_fits_the_text_and_holds_no_secret() {
-        let dir = tempfile::tempdir().expect("directory");
-        let state = State::open(dir.path()).expect("opened");
-        let own = [Address::Name("box.example.org".to_owned(), 7)];
-        let name = PeerName::new("web1").expect("name");
-        let now = Now { boot: "b".to_owned(), boot_ms: 5, wall_s: 0 };
-        let made = make(&state, Role::Source, name, false, Duration::from_secs(60), &own, &now).expect("made");
-        let token = Token::parse(&made.text).expect("a token");
-        assert_eq!(token.maker, state.identity().expect("identity").public_key());
-        assert_eq!(token.addresses, own);
-        let Known::Unburnt(file) = state.tokens().find(&token.id()).expect("read") else { panic!("not found") };
-        assert_eq!((file.mac_key, file.deadline_boot_ms, file.role), (token.mac_key(), 60_005, Role::Source));
-        let path = state.tokens().path().join(format!("{}.toml", token.id()));
-        let on_disk = std::fs::read_to_string(path).expect("read");
-        assert!(!on_disk.contains(&made.text) && !on_disk.contains("adit1"));
     }
 
     #[test]

@@ -223,8 +223,8 @@ impl<T: Clone + Send + 'static> Slot<T> {
         Self::telling(shared, name, times, ask, |_| ())
     }
 
-    /// Asks every so often; an answer comes within the other time. A report is due at once when the first answer comes, when silence begins or ends, and when what `state` takes from
-    /// two answers differs.
+    /// Asks every so often; an answer comes within the other time. A report is due at once when the first answer comes, when
+    /// silence begins or ends, and when what `state` takes from two answers differs.
     fn telling<S: PartialEq + Send + 'static>(
         shared: &Arc<Shared>,
         name: &str,

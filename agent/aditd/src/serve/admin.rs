@@ -4,9 +4,8 @@
 
 use super::{Caller, ServeError, verify};
 use crate::clock::Now;
-use crate::commands::token;
-use crate::files::FileError;
 use crate::peers::{PeerName, PeerTable};
+use crate::tokens::Wanted;
 use adit_link::{Conversation, Frame};
 use adit_proto::encode::push_part;
 use adit_wire::admin::{Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verify};
@@ -107,27 +106,47 @@ async fn unpair(caller: &Arc<Caller>, conversation: &Conversation) -> Result<(),
 async fn invite(caller: &Caller, asked: Invite<'_>, conversation: &Conversation) -> Result<(), ServeError> {
     let shared = &caller.shared;
     let state = shared.state.as_ref().ok_or_else(|| ServeError::refused(Code::NotServed))?;
-    if asked.role == Role::Source {
-        caller.store()?;
+    let role = asked.role;
+    let wrong = match (role, asked.rejoin) {
+        _ if asked.lifetime_s == 0 => Some("a token lives for at least a second"),
+        (Role::Admin | Role::Agent, _) => Some("a token that is made from afar makes no admin and no agent"),
+        (Role::Monitor | Role::Replica, true) => Some("only a source comes back with another key"),
+        (Role::Monitor | Role::Replica, false) | (Role::Source, _) => None,
+    };
+    if let Some(why) = wrong {
+        return Err(ServeError::detailed(Code::Protocol, why));
     }
     let name = PeerName::new(asked.name).map_err(|error| ServeError::detailed(Code::NotFound, error.to_string()))?;
-    if asked.rejoin != shared.peers().by_name(name.as_str()).is_some() {
-        let code = if asked.rejoin { Code::NotFound } else { Code::NameTaken };
-        return Err(ServeError::refused(code));
-    }
+    check_name(caller, role, &name, asked.rejoin).await?;
     let lifetime = Duration::from_secs(u64::from(asked.lifetime_s));
-    let own = shared.own_addresses();
-    let made = token::make(state, asked.role, name, asked.rejoin, lifetime, &own, &Now::read());
-    let made = made.map_err(|failure| ServeError::detailed(Code::Internal, failure.text))?;
-    shared.events.record(&crate::event::Event::Invited {
-        name: made.name.to_string(),
-        role: asked.role.word(),
-        by: caller.name.clone(),
-    });
-    Ok(conversation.send(&Invited { token: &made.text }, true).await?)
+    let wanted = Wanted { role, name, rejoin: asked.rejoin, lifetime };
+    let made = state.tokens().make(shared.identity.public_key(), &wanted, &shared.own_addresses(), &Now::read());
+    let token = made.map_err(|error| failed(caller, &error))?;
+    let (name, by) = (wanted.name.to_string(), caller.name.clone());
+    shared.events.record(&crate::event::Event::Invited { name, role: role.word(), by });
+    Ok(conversation.send(&Invited { token: &token }, true).await?)
 }
 
-fn failed(caller: &Caller, error: &FileError) -> ServeError {
+/// Tells early what the pairing would refuse later. A source whose key was revoked is still the store's, and may come back.
+async fn check_name(caller: &Caller, role: Role, name: &PeerName, rejoin: bool) -> Result<(), ServeError> {
+    let peer = caller.shared.peers().by_name(name.as_str()).map(|peer| peer.role);
+    let is_stored = if role == Role::Source {
+        let name = name.to_string();
+        caller.store()?.handle.call(move |store| store.sources().iter().any(|source| source.name == name)).await?
+    } else {
+        false
+    };
+    let is_source = peer.map_or(is_stored, |role| role == Role::Source);
+    if rejoin && !is_source {
+        return Err(ServeError::detailed(Code::NotFound, "no source here has this name"));
+    }
+    if !rejoin && (peer.is_some() || is_stored) {
+        return Err(ServeError::refused(Code::NameTaken));
+    }
+    Ok(())
+}
+
+fn failed(caller: &Caller, error: &dyn std::error::Error) -> ServeError {
     caller.tell(&crate::event::Event::Trouble { what: crate::report::chain(error) });
     ServeError::refused(Code::Internal)
 }

@@ -7,6 +7,7 @@ mod commands;
 mod console;
 mod endpoints;
 mod hostile;
+mod invite;
 mod lab;
 mod monitor;
 mod pairing;

@@ -61,13 +61,13 @@ pub(crate) async fn shown<IO: AsyncRead + AsyncWrite + Unpin>(
             name.map_err(|_| LookError::Tls("TLS cannot ask for such a name".to_owned()))?
         }
     };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let provider = default_provider();
+    let onlooker = Onlooker(provider.signature_verification_algorithms.supported_schemes());
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3 suites")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Onlooker(
-            default_provider().signature_verification_algorithms.supported_schemes(),
-        )))
+        .with_custom_certificate_verifier(Arc::new(onlooker))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     // A handshake that ends well leaves no line in the other side's log, as one broken off does.

@@ -4,8 +4,8 @@
 mod schema;
 
 use adit_wire::admin::{
-    Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX, Unpair, Verified, Verify,
-    Verifying,
+    Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX, TOKEN_TEXT_BYTES_MAX,
+    Unpair, Verified, Verify, Verifying,
 };
 use adit_wire::appliance::{
     Activate, Disk, Disks, DisksListed, Doing, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
@@ -385,7 +385,7 @@ fn admin() -> Vec<Case> {
             "typical" Invite { role: Role::Source, name: "web1", rejoin: false, lifetime_s: 900 },
             "max" Invite { role: Role::Agent, name: text(63), rejoin: true, lifetime_s: TOKEN_LIFETIME_S_MAX }),
         case!(Invited: "min" Invited { token: "" }, "typical" Invited { token: "adit1x" },
-            "max" Invited { token: text(1_024) }),
+            "max" Invited { token: text(TOKEN_TEXT_BYTES_MAX) }),
     ]
 }
 
