@@ -3,15 +3,12 @@
 //! read it lies with the box's own state, and the copy on the stick loses its one-time token. No lasting secret is in it.
 
 use crate::network::Fixed;
+pub(crate) use adit_slots::preseed::BYTES_MAX;
+use adit_slots::preseed::{Given, address};
 use adit_slots::version::Version;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
-use std::net::Ipv6Addr;
 
-/// Longest file, bytes.
-pub(crate) const BYTES_MAX: usize = 32 << 10;
-/// Longest host name, bytes (RFC 1035).
-const HOSTNAME_BYTES_MAX: usize = 63;
 /// Where a box listens unless told otherwise.
 const LISTEN_DEFAULT: &str = "[::]:11713";
 
@@ -25,7 +22,7 @@ pub(crate) struct Preseed {
     pub(crate) address: Option<String>,
     /// The router of the fixed address.
     pub(crate) gateway: Option<String>,
-    /// Name servers instead of announced ones.
+    /// Name servers of the fixed address, instead of announced ones.
     #[serde(default)]
     pub(crate) dns: Vec<String>,
     /// Names or addresses under which others reach the box.
@@ -39,7 +36,7 @@ pub(crate) struct Preseed {
     pub(crate) health: Option<toml::Table>,
     /// Limits of rules, likewise.
     pub(crate) rule: Option<toml::Table>,
-    /// Updates are taken from the monitor in this window.
+    /// Plugins, likewise.
     #[serde(default)]
     pub(crate) plugin: Vec<toml::Table>,
 }
@@ -65,31 +62,28 @@ impl Preseed {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         ensure!(text.len() <= BYTES_MAX, "the settings are longer than {BYTES_MAX} bytes");
         let read: Self = toml::from_str(text).context("understand the settings")?;
-        if let Some(name) = &read.hostname {
-            let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            let well = !name.is_empty() && name.len() <= HOSTNAME_BYTES_MAX && name.chars().all(fits);
-            ensure!(well && !name.starts_with('-'), "hostname = {name:?}: use letters, digits and dashes");
-        }
-        drop(read.fixed()?);
+        let given = Given {
+            hostname: read.hostname.as_deref(),
+            address: read.address.as_deref(),
+            gateway: read.gateway.as_deref(),
+            dns: &read.dns,
+            reached_at: &read.reached_at,
+            admin: read.admin.as_ref().map(|admin| (admin.name.as_str(), admin.key.as_str())),
+            monitor: read.monitor.as_ref().map(|monitor| monitor.name.as_str()),
+        };
+        given.check().map_err(|wrong| anyhow!("{wrong}"))?;
         Ok(read)
     }
 
     /// The fixed address.
     pub(crate) fn fixed(&self) -> Result<Option<Fixed>> {
-        let parse = |key: &str, text: &str| {
-            text.parse::<Ipv6Addr>().with_context(|| format!("{key} = {text:?}: write an IPv6 address"))
-        };
-        let Some(text) = &self.address else {
-            ensure!(self.gateway.is_none(), "gateway needs address");
-            return Ok(None);
-        };
-        let (address, bits) = text.split_once('/').with_context(|| format!("address = {text:?}: write ADDRESS/64"))?;
-        let prefix_bits = bits.parse().ok().filter(|bits| (1..=128).contains(bits));
+        let Some(text) = &self.address else { return Ok(None) };
+        let (address, prefix_bits) = address(text).with_context(|| format!("address = {text:?}: write ADDRESS/64"))?;
         Ok(Some(Fixed {
-            address: parse("address", address)?,
-            prefix_bits: prefix_bits.with_context(|| format!("address = {text:?}: the prefix has 1 to 128 bits"))?,
-            gateway: self.gateway.as_deref().map(|text| parse("gateway", text)).transpose()?,
-            name_servers: self.dns.iter().map(|text| parse("dns", text)).collect::<Result<_>>()?,
+            address,
+            prefix_bits,
+            gateway: self.gateway.as_deref().map(str::parse).transpose().context("read gateway")?,
+            name_servers: self.dns.iter().map(|text| text.parse()).collect::<Result<_, _>>().context("read dns")?,
         }))
     }
 
@@ -145,35 +139,59 @@ pub(crate) fn title(version: Version) -> String {
 mod tests {
     use super::*;
 
+    /// What `adit-image preseed` writes when every key is given, and files that neither of the two may take: its own tests
+    /// hold it to the same two lists.
+    const EVERY_KEY: &str = include_str!("../../adit-slots/tests/golden/preseed.toml");
+    const REFUSED: &str = include_str!("../../adit-slots/tests/golden/preseed-refused.txt");
+
+    #[test]
+    fn every_key_is_read() {
+        // All fields are named, so that a new one does not come without a line in the list.
+        let Preseed { hostname, address, gateway, dns, reached_at, admin, monitor, health, rule, plugin } =
+            Preseed::parse(EVERY_KEY).unwrap();
+        let texts = [hostname, address, gateway].map(Option::unwrap);
+        assert_eq!(texts, ["cellar", "2001:db8::5/64", "fe80::1"]);
+        assert_eq!(
+            (dns.as_slice(), reached_at.as_slice()),
+            (&["2001:db8::53".into()][..], &["cellar.example.org".into()][..])
+        );
+        assert_eq!(admin.map(|Admin { name, key }| (name, key)), Some(("anna".to_owned(), "ab".repeat(32))));
+        let Monitor { name, token } = monitor.unwrap();
+        assert!(name == "watch" && token.to_lowercase().starts_with("adit"), "{name} {token}");
+        assert!(health.unwrap().contains_key("shutdown") && rule.unwrap().contains_key("io-pressure"));
+        assert_eq!(plugin[0]["name"].as_str(), Some("load"));
+    }
+
     #[test]
     fn settings_become_an_agents_configuration() {
-        let text = "hostname = \"cellar\"\naddress = \"2001:db8::5/64\"\ngateway = \"fe80::1\"\ndns = [\"2001:db8::53\"]\n\
-            [health]\nshutdown = true\n";
-        let read = Preseed::parse(text).unwrap();
+        let read = Preseed::parse(EVERY_KEY).unwrap();
         let fixed = read.fixed().unwrap().unwrap();
-        assert_eq!((fixed.prefix_bits, fixed.name_servers.len()), (64, 1));
+        assert_eq!((fixed.prefix_bits, fixed.name_servers.len(), fixed.gateway.is_some()), (64, 1, true));
         let config = read.agent_config(Some("/srv/adit/store"), None).unwrap();
-        for wanted in ["listen = \"[::]:11713\"", "name = \"cellar\"", "store = \"/srv/adit/store\"", "shutdown = true"]
-        {
-            assert!(config.contains(wanted), "{config}");
+        for wanted in [
+            "listen = \"[::]:11713\"",
+            "name = \"cellar\"",
+            "store = \"/srv/adit/store\"",
+            "shutdown = true",
+            "address = [\"cellar.example.org\"]",
+            "[rule.io-pressure]",
+            "[[plugin]]",
+        ] {
+            assert!(config.contains(wanted), "{wanted}: {config}");
         }
+        assert!(!config.contains("anna") && !config.contains("watch"), "{config}");
         assert!(!read.agent_config(None, None).unwrap().contains("[box]"));
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for wrong in [
-            "hostname = \"my box\"",
-            "hostname = \"-a\"",
-            "address = \"192.0.2.1/24\"",
-            "address = \"2001:db8::5\"",
-            "address = \"2001:db8::5/129\"",
-            "gateway = \"fe80::1\"",
-            "colour = \"red\"",
-            "[admin]\nname = \"anna\"",
-        ] {
+        let mut refused = 0;
+        for wrong in REFUSED.split("\n\n") {
             assert!(Preseed::parse(wrong).is_err(), "{wrong}");
+            refused += 1;
         }
+        assert!(refused > 20, "{refused}");
+        assert!(Preseed::parse(&"#".repeat(BYTES_MAX)).is_ok());
         assert!(Preseed::parse(&"#".repeat(BYTES_MAX + 1)).is_err());
     }
 

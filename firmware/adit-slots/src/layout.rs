@@ -26,7 +26,7 @@ pub const MIRROR_NAME: &str = "adit-mirror";
 
 /// Where the first partition begins and to what all are aligned, bytes.
 pub const ALIGN_BYTES: u64 = 1 << 20;
-/// Size of the ESP, bytes: room for three images of 32 MiB.
+/// Size of the ESP, bytes: room for three images of [`UKI_BYTES_MAX`].
 pub const ESP_BYTES: u64 = 128 << 20;
 /// Size of the state partition, bytes.
 pub const STATE_BYTES: u64 = 1 << 20;
@@ -41,9 +41,10 @@ pub const COPY_BYTES: usize = 4096;
 pub const STATE_RECORD_OFFSETS: [u64; 2] = [0, 64 << 10];
 /// Offsets of the two copies of the key set in the state partition, bytes.
 pub const STATE_KEYS_OFFSETS: [u64; 2] = [128 << 10, 192 << 10];
-/// Offset of the LUKS share in the state partition, bytes.
+/// Where room is kept for a LUKS share in the state partition, bytes; nothing is written there yet. A factory reset erases
+/// all from here on.
 pub const STATE_SHARE_OFFSET: u64 = 256 << 10;
-/// Offset of the last console and kernel log in the state partition, bytes.
+/// Where room is kept for the last console and kernel log in the state partition, bytes; nothing is written there yet.
 pub const STATE_LOG_OFFSET: u64 = 512 << 10;
 /// Room for that log, bytes.
 pub const STATE_LOG_BYTES: u64 = 512 << 10;

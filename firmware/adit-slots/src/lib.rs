@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What an appliance needs to never lose its last bootable image: update files, slots, watchdog policy, time floor.
+//! What an appliance needs to never lose its last bootable image: update files, slots, watchdog policy, time floor; and the
+//! settings that it is given before its first start.
 //!
 //! Owns the bytes of an update and of the state that survives a power cut, and every decision about which image starts
 //! next. It stands apart from the first process so that each decision can be tried in each state, with a cut at each
@@ -34,6 +35,7 @@ pub mod keys;
 pub mod layout;
 pub mod manifest;
 pub mod name;
+pub mod preseed;
 pub mod record;
 pub mod timefloor;
 pub mod update;

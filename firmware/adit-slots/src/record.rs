@@ -139,7 +139,7 @@ pub struct Record {
     pub running: u8,
     /// Images that failed here; zeros are empty places.
     pub denied: [Digest; DENIED_MAX],
-    /// Which of them is overwritten next, < 8.
+    /// Which of them is overwritten next, < [`DENIED_MAX`].
     pub denied_next: u8,
     /// No image below this is taken any more. Only rises.
     pub floor: Version,
@@ -208,7 +208,8 @@ impl Record {
         if let Some(place) = self.denied.get_mut(usize::from(self.denied_next)) {
             *place = digest;
         }
-        self.denied_next = self.denied_next.wrapping_add(1) % 8;
+        let next = self.denied_next.wrapping_add(1);
+        self.denied_next = if usize::from(next) < DENIED_MAX { next } else { 0 };
     }
 
     /// The bytes in the state partition.

@@ -11,7 +11,8 @@
 use crate::Verify;
 use crate::bytes::{Reader, Short, Writer};
 use crate::keys::{
-    KEY_SET_BYTES_MAX, KeySet, KeysError, PREFIX as KEYS_PREFIX, SignatureItem, Signatures, Signed, SignedKeySet,
+    KEY_SET_BYTES_MAX, KeySet, KeysError, PREFIX as KEYS_PREFIX, SIGNATURE_BYTES, SIGNATURES_MAX, SignatureItem,
+    Signatures, Signed, SignedKeySet,
 };
 use crate::manifest::{Arch, Flavour};
 use crate::manifest::{Digest, MANIFEST_BYTES_MAX, Manifest, ManifestError, PREFIX, PRODUCT_BYTES, magic};
@@ -21,7 +22,8 @@ use crate::version::Version;
 pub const MAGIC: [u8; 8] = *b"ADITUPD1";
 /// Where the image begins, bytes from the start of the file.
 pub const HEADER_BYTES: usize = 8192;
-const _: () = assert!(8 + 4 + MANIFEST_BYTES_MAX + 1 + 4 * 73 + 4 + KEY_SET_BYTES_MAX <= HEADER_BYTES);
+const _: () =
+    assert!(8 + 4 + MANIFEST_BYTES_MAX + 1 + SIGNATURES_MAX * SIGNATURE_BYTES + 4 + KEY_SET_BYTES_MAX <= HEADER_BYTES);
 const _: () = assert!(!PREFIX.is_empty() && PREFIX.len() != KEYS_PREFIX.len(), "one key never signs two meanings");
 
 /// Why an update is not taken. Each has its own number, which never changes; nothing was written when one is returned.

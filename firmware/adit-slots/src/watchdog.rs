@@ -3,10 +3,14 @@
 //!
 //! A machine that hangs must start anew by itself, and one that only works hard must not. So the start is fed by its own
 //! progress, the steady machine by everything that must keep moving, and a stop once. Times are milliseconds of a clock
-//! that never goes back. The watchdog is never disarmed while a candidate is on trial.
+//! that never goes back. Nothing here ever disarms a watchdog.
 
-/// A start may take this long from one step to the next, milliseconds.
-pub const BOOT_PROGRESS_MS: u64 = 120_000;
+/// A start may take this long from one step to the next, seconds: the timeout itself is the limit.
+pub const BOOT_TIMEOUT_S: u32 = 120;
+/// The timeout of a machine that serves, seconds.
+pub const STEADY_TIMEOUT_S: u32 = 60;
+/// A stop may take this long from one step to the next, seconds.
+pub const STOP_TIMEOUT_S: u32 = 180;
 /// The first process must turn its loop this often, milliseconds.
 pub const LOOP_MS: u64 = 30_000;
 /// The storage must answer a small read this often, milliseconds. A disk may stall for a minute and come back.
@@ -65,9 +69,9 @@ impl Signs {
     pub fn judge(&self) -> Feeding {
         match self.phase {
             // A step may block the first process, so the timeout itself is the limit of a step.
-            Phase::Boot => Feeding { feed: self.progress_ms > self.fed_ms, timeout_s: 120 },
-            Phase::Steady => Feeding { feed: self.is_alive(), timeout_s: 60 },
-            Phase::Stopping => Feeding { feed: self.progress_ms > self.fed_ms, timeout_s: 180 },
+            Phase::Boot => Feeding { feed: self.progress_ms > self.fed_ms, timeout_s: BOOT_TIMEOUT_S },
+            Phase::Steady => Feeding { feed: self.is_alive(), timeout_s: STEADY_TIMEOUT_S },
+            Phase::Stopping => Feeding { feed: self.progress_ms > self.fed_ms, timeout_s: STOP_TIMEOUT_S },
         }
     }
 
@@ -78,12 +82,6 @@ impl Signs {
         let agent = self.agent_ms.is_none_or(|at_ms| moved(at_ms, AGENT_MS));
         moved(self.loop_ms, LOOP_MS) && (writing || (storage && agent))
     }
-}
-
-/// Whether the watchdog may be disarmed at an orderly stop: never while a candidate is on trial.
-#[must_use]
-pub const fn may_disarm(phase: Phase, on_trial: bool) -> bool {
-    matches!(phase, Phase::Stopping) && !on_trial
 }
 
 #[cfg(test)]
@@ -122,7 +120,7 @@ mod tests {
         let boot = Signs { phase: Phase::Boot, fed_ms: 0, progress_ms: 5_000, now_ms: 5_000, loop_ms: 5_000, ..STEADY };
         assert!(boot.judge().feed);
         assert!(!Signs { fed_ms: 5_000, ..boot }.judge().feed);
-        assert_eq!(fires_after_ms(Signs { fed_ms: 5_000, ..boot }, 5_000), BOOT_PROGRESS_MS);
+        assert_eq!(fires_after_ms(Signs { fed_ms: 5_000, ..boot }, 5_000), u64::from(BOOT_TIMEOUT_S) * 1000);
     }
 
     #[test]
@@ -150,11 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_fed_once_per_step_and_a_trial_never_disarms() {
+    fn a_stop_is_fed_once_per_step() {
         let stopping = Signs { phase: Phase::Stopping, progress_ms: 999_500, ..STEADY };
-        assert_eq!(stopping.judge(), Feeding { feed: true, timeout_s: 180 });
+        assert_eq!(stopping.judge(), Feeding { feed: true, timeout_s: STOP_TIMEOUT_S });
         assert!(!Signs { fed_ms: 1_000_000, ..stopping }.judge().feed);
-        assert!(may_disarm(Phase::Stopping, false));
-        assert!(!may_disarm(Phase::Stopping, true) && !may_disarm(Phase::Steady, false));
     }
 }

@@ -6,7 +6,7 @@
 use crate::table::{Table, TableError};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub enum DeviceError {
         source: io::Error,
     },
     /// Not a whole disk.
-    #[error("{} is {what}, not a whole disk", path.display())]
+    #[error("{} is {what}, not a whole disk such as /dev/sdb", path.display())]
     NotADisk {
         /// The path.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum DeviceError {
         what: &'static str,
     },
     /// Something on it is in use.
-    #[error("{disk} is in use: {by}")]
+    #[error("{disk} is in use: {by}; unmount or stop that first")]
     InUse {
         /// The disk.
         disk: String,
@@ -69,7 +69,7 @@ pub enum DeviceError {
         image_bytes: u64,
     },
     /// What was read back differs.
-    #[error("what was read back differs from what was written, at byte {0}; the disk is broken")]
+    #[error("what was read back differs from what was written, at byte {0}; the disk is broken, take another")]
     Differs(u64),
     /// The partition table.
     #[error("fit the partition table to the disk")]
@@ -102,7 +102,7 @@ impl Disk {
         if !metadata.file_type().is_block_device() {
             return Err(DeviceError::NotADisk { path: node.to_owned(), what: "no block device" });
         }
-        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+        let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
         let link = root.join(format!("sys/dev/block/{major}:{minor}"));
         let target = link.canonicalize().map_err(|source| access(&link, source))?;
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -138,12 +138,16 @@ impl Disk {
         [&self.serial, &self.model, &self.name].into_iter().find(|word| !word.is_empty()).map_or("", String::as_str)
     }
 
+    /// Refuses a disk of which anything is in use.
+    pub fn check_idle(&self) -> Result<(), DeviceError> {
+        let in_use = |by: &String| Err(DeviceError::InUse { disk: self.name.clone(), by: by.clone() });
+        self.users.first().map_or(Ok(()), in_use)
+    }
+
     /// Refuses a disk that must not be written, or does not take the image.
     pub fn check(&self, image: &Table) -> Result<(), DeviceError> {
+        self.check_idle()?;
         let disk = self.name.clone();
-        if let Some(by) = self.users.first() {
-            return Err(DeviceError::InUse { disk, by: by.clone() });
-        }
         if self.read_only {
             return Err(DeviceError::ReadOnly(disk));
         }
@@ -203,10 +207,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// Writes an image to a disk, fits the table to the disk's end, and reads everything back past the cache.
-pub fn write(image: &[u8], device: &mut File) -> Result<(), DeviceError> {
+/// Writes an image with its table to a disk, fits the table to the disk's end, and reads everything back past the cache.
+pub fn write(image: &[u8], table: &Table, device: &mut File) -> Result<(), DeviceError> {
     let failed = |source| DeviceError::Access { path: PathBuf::from("the disk"), source };
-    let table = Table::read(Cursor::new(image.to_vec()))?;
     device.seek(SeekFrom::Start(0)).map_err(failed)?;
     for piece in image.chunks(PIECE_BYTES) {
         device.write_all(piece).map_err(failed)?;
@@ -217,7 +220,7 @@ pub fn write(image: &[u8], device: &mut File) -> Result<(), DeviceError> {
     compare(image, device)?;
     table.write(&mut *device)?;
     device.sync_all().map_err(failed)?;
-    if Table::read(&mut *device)? == table { Ok(()) } else { Err(DeviceError::Table(TableError::None)) }
+    if Table::read(&mut *device)? == *table { Ok(()) } else { Err(DeviceError::Table(TableError::None)) }
 }
 
 fn compare(image: &[u8], device: &mut File) -> Result<(), DeviceError> {
@@ -236,16 +239,6 @@ fn compare(image: &[u8], device: &mut File) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// The major number in a device id, as glibc's `gnu_dev_major` takes it apart.
-const fn major(id: u64) -> u64 {
-    (id >> 8) & 0xfff | (id >> 32) & !0xfff
-}
-
-/// The minor number in a device id.
-const fn minor(id: u64) -> u64 {
-    id & 0xff | (id >> 12) & !0xff
-}
-
 fn access(path: &Path, source: io::Error) -> DeviceError {
     DeviceError::Access { path: path.to_owned(), source }
 }
@@ -255,6 +248,7 @@ mod tests {
     use super::*;
     use crate::digest::Sha256;
     use crate::table::SectorSize;
+    use std::io::Cursor;
 
     /// A system with one disk `sdb` of 8 GiB with two partitions, the second of which may hold more.
     struct System(tempfile::TempDir);
@@ -313,11 +307,20 @@ mod tests {
             system.disk().check(&table(SectorSize::B512)).unwrap_err().to_string()
         };
         let mounts = "proc/self/mountinfo";
-        assert_eq!(in_use(mounts, "9 1 8:18 / /home rw - ext4 x rw\n"), "sdb is in use: mounted at /home");
-        assert_eq!(in_use(mounts, "9 1 8:16 / /mnt rw - vfat x rw\n"), "sdb is in use: mounted at /mnt");
-        assert_eq!(in_use("proc/swaps", "Filename\n/dev/sdb2 partition 1\n"), "sdb is in use: sdb2 is swap space");
+        assert_eq!(
+            in_use(mounts, "9 1 8:18 / /home rw - ext4 x rw\n"),
+            "sdb is in use: mounted at /home; unmount or stop that first"
+        );
+        assert_eq!(
+            in_use(mounts, "9 1 8:16 / /mnt rw - vfat x rw\n"),
+            "sdb is in use: mounted at /mnt; unmount or stop that first"
+        );
+        assert_eq!(
+            in_use("proc/swaps", "Filename\n/dev/sdb2 partition 1\n"),
+            "sdb is in use: sdb2 is swap space; unmount or stop that first"
+        );
         let holder = "sys/class/block/sdb/sdb2/holders/dm-0/x";
-        assert_eq!(in_use(holder, ""), "sdb is in use: dm-0 stands on sdb2");
+        assert_eq!(in_use(holder, ""), "sdb is in use: dm-0 stands on sdb2; unmount or stop that first");
         let system = System::new();
         system.put(holder, "");
         system.put(mounts, "9 1 254:0 / / rw - ext4 x rw\n");
@@ -334,7 +337,7 @@ mod tests {
         let read_only = Disk { read_only: true, ..disk };
         assert!(matches!(read_only.check(&table(SectorSize::B512)), Err(DeviceError::ReadOnly(_))));
         let part = Disk::of_name(system.0.path(), "sdb2").unwrap_err().to_string();
-        assert!(part.ends_with("is a partition, not a whole disk"), "{part}");
+        assert!(part.ends_with("is a partition, not a whole disk such as /dev/sdb"), "{part}");
         assert!(matches!(Disk::of_name(system.0.path(), "sdz"), Err(DeviceError::Access { .. })));
         let file = Disk::of_node(system.0.path(), &system.0.path().join("proc/swaps")).unwrap_err();
         assert!(matches!(file, DeviceError::NotADisk { what: "no block device", .. }));
@@ -352,7 +355,7 @@ mod tests {
         disk.set_len(size).unwrap();
         disk.seek(SeekFrom::Start(150 << 20)).unwrap();
         disk.write_all(b"an old file system").unwrap();
-        write(&image, &mut disk).unwrap();
+        write(&image, &table, &mut disk).unwrap();
         assert_eq!(Table::read(&mut disk).unwrap(), table);
         let mut last = [0; 8];
         disk.seek(SeekFrom::Start(size - 512)).unwrap();

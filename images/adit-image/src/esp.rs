@@ -95,16 +95,17 @@ impl<D: Read + Write + Seek> Esp<D> {
         if bytes.len() as u64 > FILE_BYTES_MAX { Err(EspError::TooLarge(path.to_owned())) } else { Ok(bytes) }
     }
 
-    /// Writes a file, replacing one of that name, into a folder that is there.
+    /// Writes a file, replacing one of that name, into a folder that is there. What could not be written whole is removed.
     pub fn write(&mut self, path: &str, content: &[u8]) -> Result<(), EspError> {
-        let failed = |source| file("write", path, source);
-        let mut open = self.0.root_dir().create_file(path).map_err(failed)?;
-        open.truncate().and_then(|()| open.write_all(content)).and_then(|()| open.flush()).map_err(failed)
-    }
-
-    /// Removes a file.
-    pub fn remove(&mut self, path: &str) -> Result<(), EspError> {
-        self.0.root_dir().remove(path).map_err(|source| file("remove", path, source))
+        let root = self.0.root_dir();
+        let mut open = root.create_file(path).map_err(|source| file("write", path, source))?;
+        let written = open.truncate().and_then(|()| open.write_all(content)).and_then(|()| open.flush());
+        drop(open);
+        written.map_err(|source| {
+            // Why it could not be written says more than why it could not be removed.
+            drop(root.remove(path));
+            file("write", path, source)
+        })
     }
 
     /// Writes out what is pending and marks the file system as clean.
@@ -240,17 +241,16 @@ mod tests {
         let mut esp = Esp::open(Window::new(Cursor::new(&mut disk), 1 << 20, ESP_BYTES)).unwrap();
         esp.write("adit.toml", b"hostname = \"box\"\n").unwrap();
         esp.write("adit.toml", b"x").unwrap();
-        esp.remove("loader/loader.conf").unwrap();
-        assert!(matches!(esp.read("loader/loader.conf"), Err(EspError::File { what: "open", .. })));
+        assert!(matches!(esp.read("loader/gone.conf"), Err(EspError::File { what: "open", .. })));
         assert!(matches!(esp.write("a/b", b""), Err(EspError::File { what: "write", .. })));
         assert!(matches!(esp.write("huge", &vec![1; 129 << 20]), Err(EspError::File { what: "write", .. })));
-        esp.remove("huge").unwrap();
         esp.close().unwrap();
         let esp = Esp::open(Window::new(Cursor::new(&mut disk), 1 << 20, ESP_BYTES)).unwrap();
-        let list = [("EFI/Linux/adit_001.002.003.efi".to_owned(), 5000), ("adit.toml".to_owned(), 1)];
+        let list =
+            [(FILES[1].0, 5000), ("adit.toml", 1), (FILES[0].0, 10)].map(|(path, bytes)| (path.to_owned(), bytes));
         let mut found = esp.list().unwrap();
         found.sort();
-        assert_eq!(found, list);
+        assert_eq!(found, list, "nothing is left of what did not fit");
         assert_eq!(esp.read(FILES[1].0).unwrap(), FILES[1].1);
         drop(esp);
         assert_eq!(&disk[..16], [0xee; 16]);

@@ -8,7 +8,9 @@ use crate::fat::{self, FatError};
 use crate::table::{ESP, SectorSize, Table, TableError};
 use adit_slots::layout;
 use adit_slots::version::{Version, VersionError};
+use std::fs::File;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::path::Path;
 
 /// What systemd-boot is told. Its list is sorted by version and entries without a try left come last, so the first that
 /// matches is the newest that may be tried.
@@ -84,7 +86,7 @@ pub fn slot_path(version: Version) -> Result<String, VersionError> {
 }
 
 /// Writes bytes to an empty file, leaving out what is zero.
-pub fn write_sparse(file: &mut (impl Write + Seek), bytes: &[u8]) -> io::Result<()> {
+fn write_sparse(file: &mut (impl Write + Seek), bytes: &[u8]) -> io::Result<()> {
     let mut hole = false;
     for piece in bytes.chunks(HOLE_BYTES) {
         hole = piece.iter().all(|byte| *byte == 0);
@@ -100,6 +102,14 @@ pub fn write_sparse(file: &mut (impl Write + Seek), bytes: &[u8]) -> io::Result<
         file.write_all(&[0])?;
     }
     file.flush()
+}
+
+/// Writes a file whole or not at all, leaving out what is zero.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    write_sparse(&mut File::create(&unfinished)?, bytes)?;
+    std::fs::rename(&unfinished, path)
 }
 
 #[cfg(test)]
@@ -175,6 +185,11 @@ mod tests {
             let mut back = Vec::new();
             io::Read::read_to_end(&mut file, &mut back).unwrap();
             assert!(back == bytes);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            write_file(&path, &bytes).unwrap();
+            assert!(std::fs::read(&path).unwrap() == bytes);
+            assert_eq!(folder.path().read_dir().unwrap().count(), 1, "nothing unfinished is left");
         }
     }
 }

@@ -40,7 +40,10 @@ pub enum InitrdError {
         source: io::Error,
     },
     /// A program that is not static, or for another machine.
-    #[error("program {} must be a static ELF file for {arch}", path.display())]
+    #[error(
+        "program {} must be a static ELF file for {arch}; images/packages/build-static.sh builds such ones",
+        path.display()
+    )]
     Program {
         /// The file.
         path: PathBuf,

@@ -7,6 +7,7 @@ use crate::arch::Arch;
 use crate::board::Board;
 use crate::debian::{self, Apt, DebianError, Remote};
 use crate::digest::Sha256;
+use crate::image::write_file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -193,13 +194,15 @@ impl Store {
         let fetched = apt.download(&[&asked]).or_else(|_| apt.update().and_then(|()| apt.download(&[&asked])));
         let gone = |source| InputsError::Gone { name: name.clone(), version: version.clone(), source };
         let fetched = fetched.map_err(gone)?;
-        let fetched = fetched.first().ok_or_else(|| InputsError::NoKernel(name.clone()))?;
+        let nothing = || DebianError::Failed {
+            program: "apt-get",
+            subject: asked.clone(),
+            said: "it names no file of this package".to_owned(),
+        };
+        let fetched = fetched.first().ok_or_else(|| gone(nothing()))?;
         let bytes = read(fetched)?;
         check(package, &bytes)?;
-        let unfinished = path.with_extension("unfinished");
-        std::fs::write(&unfinished, bytes)
-            .and_then(|()| std::fs::rename(&unfinished, &path))
-            .map_err(|e| access(&path, e))?;
+        write_file(&path, &bytes).map_err(|source| access(&path, source))?;
         Ok(path)
     }
 }

@@ -5,7 +5,7 @@
 use crate::arch::{Arch, Flavour};
 use crate::builder::{self, BuildError, Built, Sizes};
 use crate::digest::Sha256;
-use crate::image::write_sparse;
+use crate::image::write_file;
 use crate::initrd::{Identity, ZSTD_LEVEL};
 use crate::qcow2;
 use crate::sbom::{self, SbomError};
@@ -14,7 +14,6 @@ use adit_slots::update;
 use adit_slots::version::Version;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -136,11 +135,7 @@ impl Outputs<'_> {
         std::fs::create_dir_all(folder).map_err(|source| OutputError::Write { path: folder.to_owned(), source })?;
         for (name, bytes) in &files {
             let path = folder.join(name);
-            let unfinished = folder.join(format!("{name}.unfinished"));
-            let written = File::create(&unfinished).and_then(|mut file| write_sparse(&mut file, bytes));
-            written
-                .and_then(|()| std::fs::rename(&unfinished, &path))
-                .map_err(|source| OutputError::Write { path, source })?;
+            write_file(&path, bytes).map_err(|source| OutputError::Write { path, source })?;
         }
         Ok(files.into_iter().map(|(name, bytes)| (name, bytes.len() as u64)).collect())
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// The EFI system partition's type.
 pub const ESP: Uuid = kind(layout::ESP_TYPE);
-/// Type of the partition that holds the state record, the key set and the last log.
+/// Type of the partition that holds the state record and the key set.
 pub const STATE: Uuid = kind(layout::STATE_TYPE);
 /// Type of the partition that holds keys, peers and the agent's state.
 pub const VAR: Uuid = kind(layout::VAR_TYPE);

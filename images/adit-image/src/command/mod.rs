@@ -76,11 +76,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
-/// Writes a file whole or not at all.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    std::fs::write(&unfinished, bytes)
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .with_context(|| format!("write {}", path.display()))
+    adit_image::image::write_file(path, bytes).with_context(|| format!("write {}", path.display()))
 }

@@ -4,21 +4,30 @@
 use super::{pair, say};
 use adit_image::device::Disk;
 use adit_image::esp::{Esp, Window};
-use adit_image::preseed::{Settings, check};
+use adit_image::preseed::{Admin, Monitor, Settings, check};
 use adit_image::table::{ESP, Table};
 use adit_slots::layout::PRESEED_FILE;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preseed {
-    /// The raw image, or the device.
-    target: PathBuf,
+    /// The raw image, or the device. Without one a settings file is only checked.
+    #[arg(required_unless_present = "file")]
+    target: Option<PathBuf>,
     /// A settings file to check and put there, instead of the options below.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "settings")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Settings out of options.
+#[derive(Debug, clap::Args)]
+#[group(id = "settings", multiple = true)]
+struct Given {
     /// The box's name.
     #[arg(long)]
     hostname: Option<String>,
@@ -44,36 +53,35 @@ pub(crate) struct Preseed {
 
 impl Preseed {
     pub(crate) fn run(self: Box<Self>) -> Result<()> {
-        let target = self.target.clone();
-        let text = match self.file {
+        let text = match &self.file {
             Some(path) => {
-                let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
                 check(&text).with_context(|| format!("check {}", path.display()))?;
                 text
             }
-            None => Settings {
-                hostname: self.hostname,
-                address: self.address,
-                gateway: self.gateway,
-                dns: self.dns,
-                reached_at: self.reached_at,
-                admin: self.admin,
-                monitor: self.monitor,
-            }
-            .to_text()?,
+            None => self.given.settings().to_text()?,
         };
+        let Some(target) = self.target else { return say("a box takes these settings") };
         put(&target, &text).with_context(|| format!("put settings onto {}", target.display()))?;
         say(&format!("{PRESEED_FILE} is on {}", target.display()))
     }
 }
 
+impl Given {
+    fn settings(self) -> Settings {
+        let Self { hostname, address, gateway, dns, reached_at, admin, monitor } = self;
+        let admin = admin.map(|(name, key)| Admin { name, key });
+        let monitor = monitor.map(|(name, token)| Monitor { name, token });
+        Settings { hostname, address, gateway, dns, reached_at, admin, monitor, ..Settings::default() }
+    }
+}
+
 fn put(target: &Path, text: &str) -> Result<()> {
     if target.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device()) {
-        let disk = Disk::of_node(Path::new("/"), target)?;
-        ensure!(disk.users.is_empty(), "{} is in use: {}", disk.name, disk.users.join(", "));
+        Disk::of_node(Path::new("/"), target)?.check_idle()?;
     }
     let mut file = File::options().read(true).write(true).open(target)?;
-    let table = Table::read(&mut file)?;
+    let table = Table::read(&mut file).context("give a raw image or a stick that one was written to")?;
     let part = table.partition(ESP).context("it has no EFI system partition")?;
     let mut esp = Esp::open(Window::new(&mut file, part.start_bytes, part.size_bytes))?;
     esp.write(PRESEED_FILE, text.as_bytes())?;

@@ -24,8 +24,8 @@ impl Write {
         let file = File::open(&self.image).with_context(|| format!("open {}", self.image.display()))?;
         let packed = self.image.extension().is_some_and(|extension| extension == "zst");
         let image = if packed { whole(zstd::stream::read::Decoder::new(file)?) } else { whole(file) };
-        let image = image.with_context(|| format!("read {}", self.image.display()))?;
-        let table = Table::read(Cursor::new(image.clone())).context("this is no disk image")?;
+        let mut image = image.with_context(|| format!("read {}", self.image.display()))?;
+        let table = Table::read(Cursor::new(&mut image)).context("this is no disk image: give an .img or .img.zst")?;
         let disk = Disk::of_node(Path::new("/"), &self.device)?;
         disk.check(&table)?;
         ask(&disk)?;
@@ -34,7 +34,7 @@ impl Write {
         let mut options = File::options();
         let open = options.read(true).write(true).custom_flags(exclusive).open(&self.device);
         let mut device = open.with_context(|| format!("open {}", self.device.display()))?;
-        device::write(&image, &mut device).with_context(|| format!("write {}", self.device.display()))?;
+        device::write(&image, &table, &mut device).with_context(|| format!("write {}", self.device.display()))?;
         say(&format!("{} bytes written to {} and read back the same", image.len(), self.device.display()))
     }
 }
