@@ -15,6 +15,7 @@ mod index;
 mod ledger;
 mod read;
 mod recover;
+mod retention;
 mod segment;
 mod session;
 mod store;
@@ -26,6 +27,7 @@ pub use commit::COMMIT_WALK_NODES_MAX;
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
 pub use read::FetchPlan;
+pub use retention::{Guard, GuardKind, GuardStep, PendingPolicy, Policy, PolicyState};
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{

@@ -3,6 +3,7 @@
 //! version byte.
 
 use crate::bytes::Fields;
+use crate::retention::{Guard, PolicyState};
 use crate::segment::{Class, MarkEntry};
 use crate::types::{Peer, Source};
 use adit_wire::ids::{Id, KeyId, StoreId};
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// A program that does not know the kind must not go on.
 const MUST_UNDERSTAND: u8 = 1;
 const VERSION: u8 = 1;
+/// CHECKPOINT alone has grown: version 2 holds what retention knows. Version 1 is still read.
+pub(crate) const CHECKPOINT_VERSION: u8 = 2;
 const ENTRY_HEAD_BYTES: usize = 8;
 
 /// One fact in the ledger.
@@ -20,14 +23,26 @@ pub(crate) enum Entry {
     Checkpoint(CheckpointPart),
     Peer(Peer),
     Source(SourceEntry),
+    Policy(PolicyEntry),
     Open(OpenEntry),
+    Abandon(AbandonEntry),
     Alloc(AllocEntry),
     Seal(SealEntry),
     Commit(CommitEntry),
+    Expire(ExpireEntry),
+    Undo(ProtectEntry),
+    Release(ReleaseEntry),
+    Protect(ProtectEntry),
     Drop(DropEntry),
+    Rewrite(RewriteEntry),
     Quarantine(QuarantineEntry),
+    Heal(HealEntry),
+    Guard(GuardEntry),
+    Clock(ClockEntry),
     Clean(CleanEntry),
     Progress(ProgressEntry),
+    Copy(AllocEntry),
+    Sweep(SweepEntry),
 }
 
 /// The first entry of a store.
@@ -43,6 +58,9 @@ pub(crate) struct CheckpointPart {
     pub(crate) index: u32,
     pub(crate) count: u32,
     pub(crate) bytes: Vec<u8>,
+    /// The version of the state in it: the entry's version byte.
+    #[serde(skip)]
+    pub(crate) version: u8,
 }
 
 /// A source was registered or changed. `number` is its number on this box.
@@ -135,6 +153,102 @@ pub(crate) struct CleanEntry {
     pub(crate) ends: Vec<(u32, u64)>,
 }
 
+/// What a source's snapshots are kept by, or those of all sources that have no policy of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PolicyEntry {
+    /// `None` for the box's default.
+    pub(crate) source: Option<u32>,
+    pub(crate) policy: PolicyState,
+}
+
+/// An unfinished session was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AbandonEntry {
+    pub(crate) source: u32,
+    pub(crate) key_id: KeyId,
+}
+
+/// Snapshots that nothing keeps any more: hidden now, released later unless an UNDO comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExpireEntry {
+    pub(crate) source: u32,
+    pub(crate) seqs: Vec<u64>,
+    /// By the retention clock, as all times of retention.
+    pub(crate) expired_s: u64,
+    /// Not before this may they be released.
+    pub(crate) release_s: u64,
+}
+
+/// Snapshots stay at least so long, whatever the policy says. As UNDO it also brings expired ones back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProtectEntry {
+    pub(crate) source: u32,
+    pub(crate) seqs: Vec<u64>,
+    /// The greatest number is for ever.
+    pub(crate) until_s: u64,
+}
+
+/// Expired snapshots whose time to undo is over: what only they need may be collected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReleaseEntry {
+    pub(crate) source: u32,
+    pub(crate) seqs: Vec<u64>,
+}
+
+/// The records of some segments that are still needed lie in others now. The SEALs of these stand before it in the block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RewriteEntry {
+    pub(crate) from: Vec<u32>,
+    pub(crate) to: Vec<u32>,
+    /// Records copied.
+    pub(crate) records: u64,
+}
+
+/// Bytes that were set aside are right again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HealEntry {
+    pub(crate) segment: u32,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The record, where one record was healed.
+    pub(crate) id: Option<Id>,
+    pub(crate) by: HealedBy,
+}
+
+/// Where the right bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HealedBy {
+    Parity,
+    Replica,
+    Source,
+    Rewrite,
+}
+
+/// A guard holds expiry, speaks up, or was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuardEntry {
+    /// `None` for the whole box.
+    pub(crate) source: Option<u32>,
+    /// `None` when the reason is gone.
+    pub(crate) guard: Option<Guard>,
+}
+
+/// How far the retention clock is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClockEntry {
+    pub(crate) retention_s: u64,
+}
+
+/// A collection found out what nobody needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SweepEntry {
+    pub(crate) at_s: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Whether the references were read anew from the nodes first.
+    pub(crate) audited: bool,
+}
+
 /// How far unfinished sessions are. Written with every SEAL, because marks in sealed segments are not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProgressEntry {
@@ -178,29 +292,45 @@ macro_rules! kinds {
     };
 }
 
-// Reserved: 5 POLICY, 7 ABANDON, 11 EXPIRE, 12 UNDO, 13 RELEASE, 14 PROTECT, 16 REWRITE, 18 HEAL, 19 GUARD, 20 GAP,
-// 21 CLOCK, 22 LEASE.
+// Reserved: 20 GAP, 22 LEASE.
 kinds! {
     Genesis = 1,
     Checkpoint = 2,
     Peer = 3,
     Source = 4,
+    Policy = 5,
     Open = 6,
+    Abandon = 7,
     Alloc = 8,
     Seal = 9,
     Commit = 10,
+    Expire = 11,
+    Undo = 12,
+    Release = 13,
+    Protect = 14,
     Drop = 15,
+    Rewrite = 16,
     Quarantine = 17,
+    Heal = 18,
+    Guard = 19,
+    Clock = 21,
     Clean = 23,
     Progress = 24,
+    Copy = 25,
+    Sweep = 26,
 }
 
 impl Entry {
+    /// The newest version of a kind's body.
+    const fn version(kind: u16) -> u8 {
+        if kind == 2 { CHECKPOINT_VERSION } else { VERSION }
+    }
+
     /// kind u16, flags u8, version u8, length u32, body.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
         let body = self.body();
         to.extend_from_slice(&self.kind().to_le_bytes());
-        to.extend_from_slice(&[MUST_UNDERSTAND, VERSION]);
+        to.extend_from_slice(&[MUST_UNDERSTAND, Self::version(self.kind())]);
         to.extend_from_slice(&crate::bytes::narrow(body.len()).to_le_bytes());
         to.extend_from_slice(&body);
     }
@@ -217,9 +347,13 @@ impl Entry {
             let version = head.u8().ok_or(EntryError::Damaged)?;
             let length = head.u32().ok_or(EntryError::Damaged)?;
             let body = fields.bytes(crate::bytes::memory(length.into())).ok_or(EntryError::Damaged)?;
+            let known = (VERSION..=Self::version(kind)).contains(&version);
             match Self::decode(kind, body) {
-                Some(Ok(entry)) if version == VERSION => entries.push(entry),
-                Some(Err(_)) if version == VERSION => return Err(EntryError::Damaged),
+                Some(Ok(Self::Checkpoint(part))) if known => {
+                    entries.push(Self::Checkpoint(CheckpointPart { version, ..part }));
+                }
+                Some(Ok(entry)) if known => entries.push(entry),
+                Some(Err(_)) if known => return Err(EntryError::Damaged),
                 Some(_) | None if flags & MUST_UNDERSTAND != 0 => return Err(EntryError::Newer(kind)),
                 Some(_) | None => {}
             }
@@ -230,7 +364,13 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::{CleanEntry, CommitEntry, DropEntry, Entry, EntryError, ProgressEntry, SealEntry};
+    use super::{
+        AbandonEntry, AllocEntry, CheckpointPart, CleanEntry, ClockEntry, CommitEntry, DropEntry, Entry, EntryError,
+        ExpireEntry, GuardEntry, HealEntry, HealedBy, PolicyEntry, ProgressEntry, ProtectEntry, ReleaseEntry,
+        RewriteEntry, SealEntry, SweepEntry,
+    };
+    use crate::retention::{Guard, GuardKind, GuardStep, PendingPolicy, Policy, PolicyState};
+    use crate::segment::Class;
     use adit_wire::ids::{Id, KeyId};
 
     fn check(entry: Entry, hex: &str) {
@@ -273,6 +413,53 @@ mod tests {
         };
         let body = format!("{}0203{}{}0006000001070800090a", "01".repeat(32), "04".repeat(32), "05".repeat(16));
         check(Entry::Commit(commit), &format!("0a0001015c000000{body}"));
+    }
+
+    #[test]
+    fn golden_bytes_of_retention() {
+        let policy = Policy {
+            keep_all_d: 1,
+            hourly_d: 2,
+            daily_d: 3,
+            weekly_d: 4,
+            monthly_d: 5,
+            yearly_d: 6,
+            minimum: 7,
+            zone_min: -60,
+        };
+        let pending = Some(PendingPolicy { policy, from_s: 300 });
+        let entry = PolicyEntry { source: Some(1), policy: PolicyState { policy, pending } };
+        check(
+            Entry::Policy(entry),
+            "0500010115000000010101020304050607770101020304050607 77ac02".replace(' ', "").as_str(),
+        );
+        let abandon = AbandonEntry { source: 1, key_id: KeyId([7; 16]) };
+        check(Entry::Abandon(abandon), &format!("070001011100000001{}", "07".repeat(16)));
+        let expire = ExpireEntry { source: 1, seqs: vec![2, 3], expired_s: 4, release_s: 5 };
+        check(Entry::Expire(expire), "0b00010106000000010202030405");
+        let protect = ProtectEntry { source: 1, seqs: vec![2], until_s: 3 };
+        check(Entry::Undo(protect.clone()), "0c0001010400000001010203");
+        check(Entry::Protect(protect), "0e0001010400000001010203");
+        check(Entry::Release(ReleaseEntry { source: 1, seqs: vec![2] }), "0d00010103000000010102");
+        check(Entry::Rewrite(RewriteEntry { from: vec![1], to: vec![2], records: 3 }), "10000101050000000101010203");
+        let heal = HealEntry { segment: 1, from: 2, to: 3, id: Some(Id([4; 32])), by: HealedBy::Rewrite };
+        check(Entry::Heal(heal), &format!("120001012500000001020301{}03", "04".repeat(32)));
+        let guard = Guard { kind: GuardKind::Shrunk, step: GuardStep::Alarm, at_s: 1, going: 2, of: 3 };
+        check(Entry::Guard(GuardEntry { source: Some(4), guard: Some(guard) }), "13000101080000000104010301010203");
+        check(Entry::Clock(ClockEntry { retention_s: 5 }), "150001010100000005");
+        let copy = AllocEntry { segment: 1, class: Class::Meta, created_s: 2 };
+        check(Entry::Copy(copy), "1900010103000000010102");
+        check(Entry::Sweep(SweepEntry { at_s: 1, records: 2, bytes: 3, audited: true }), "1a0001010400000001020301");
+    }
+
+    #[test]
+    fn a_checkpoint_names_its_version() {
+        let part = CheckpointPart { index: 0, count: 1, bytes: vec![9], version: 2 };
+        check(Entry::Checkpoint(part.clone()), "020001020400000000010109");
+        let old = [2, 0, 1, 1, 4, 0, 0, 0, 0, 1, 1, 9];
+        assert_eq!(Entry::read_all(&old, 1), Ok(vec![Entry::Checkpoint(CheckpointPart { version: 1, ..part })]));
+        let newer = [2, 0, 1, 3, 4, 0, 0, 0, 0, 1, 1, 9];
+        assert_eq!(Entry::read_all(&newer, 1), Err(EntryError::Newer(2)));
     }
 
     #[test]

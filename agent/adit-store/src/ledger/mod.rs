@@ -7,6 +7,7 @@
 mod block;
 mod entry;
 mod state;
+mod state_v1;
 
 pub(crate) use block::Block;
 pub(crate) use entry::{
@@ -20,7 +21,7 @@ use crate::disk::{Disk, FileId, Mode, read_exact};
 use crate::error::{Fault, OpenError};
 use crate::types::Event;
 use adit_wire::ids::LedgerHash;
-use entry::{CheckpointPart, EntryError};
+use entry::{CHECKPOINT_VERSION, CheckpointPart, EntryError};
 
 /// Directories of the two copies.
 pub(crate) const DIRS: [&str; 2] = ["ledger/a", "ledger/b"];
@@ -155,7 +156,7 @@ impl Ledger {
                 if let Entry::Checkpoint(part) = entry {
                     parts.extend_from_slice(&part.bytes);
                     if part.index + 1 == part.count {
-                        state = postcard::from_bytes(&parts).map_err(|_| OpenError::Ledger)?;
+                        state = State::read(part.version, &parts).ok_or(OpenError::Ledger)?;
                         whole = true;
                     }
                 } else if whole {
@@ -249,7 +250,7 @@ fn checkpoint(state: &State, first: u64, wall_s: u64, prev: LedgerHash) -> (Vec<
     let blocks = (0u32..)
         .zip(parts)
         .map(|(index, part)| {
-            let part = CheckpointPart { index, count, bytes: part.to_vec() };
+            let part = CheckpointPart { index, count, bytes: part.to_vec(), version: CHECKPOINT_VERSION };
             let block = Block::build(first + u64::from(index), wall_s, head, &[Entry::Checkpoint(part)]);
             head = block.hash;
             block

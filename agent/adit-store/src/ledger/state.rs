@@ -2,7 +2,11 @@
 //! What the ledger says so far: sources, snapshots, pending sessions, segments, ranges set aside. Entries change it, and
 //! nothing else does; a CHECKPOINT is this, encoded.
 
-use super::entry::{CommitEntry, Entry, OpenEntry};
+use super::entry::{
+    AllocEntry, CommitEntry, Entry, GuardEntry, HealEntry, OpenEntry, RewriteEntry, SealEntry, SourceEntry, SweepEntry,
+};
+use super::state_v1;
+use crate::retention::{Guard, PolicyState};
 use crate::segment::Class;
 use crate::types::{Peer, Source};
 use adit_wire::ids::{Id, KeyId, LedgerHash, SourceId};
@@ -24,6 +28,16 @@ pub(crate) struct State {
     pub(crate) quarantine: Vec<Quarantine>,
     /// Set only while CLEAN is the newest entry.
     pub(crate) clean: Option<Vec<(u32, u64)>>,
+    /// The box's default.
+    pub(crate) policy: Option<PolicyState>,
+    /// What guards say of sources, and of the whole box under `None`.
+    pub(crate) guards: BTreeMap<Option<u32>, Guard>,
+    /// How far the retention clock is known to be.
+    pub(crate) retention_s: u64,
+    /// The newest collection.
+    pub(crate) swept: Option<SweepEntry>,
+    /// When references were read anew last, by the retention clock.
+    pub(crate) audited_s: u64,
 }
 
 /// One source.
@@ -33,8 +47,12 @@ pub(crate) struct SourceState {
     pub(crate) pending: Option<PendingState>,
     /// The key id of the newest OPEN.
     pub(crate) last_key: Option<KeyId>,
-    /// Oldest first.
+    /// Oldest first. Released ones are gone from here.
     pub(crate) snapshots: Vec<SnapshotState>,
+    /// Snapshots released so far.
+    pub(crate) released: u64,
+    /// Its own policy, before the box's default.
+    pub(crate) policy: Option<PolicyState>,
 }
 
 /// A session without a commit.
@@ -60,6 +78,10 @@ pub(crate) struct SnapshotState {
     /// The ledger block of its COMMIT.
     pub(crate) block: u64,
     pub(crate) hash: LedgerHash,
+    /// When it expired and when it may be released; an expired one is hidden.
+    pub(crate) expired: Option<(u64, u64)>,
+    /// It stays at least so long; 0 for no protection.
+    pub(crate) protected_until_s: u64,
 }
 
 /// One segment file.
@@ -71,6 +93,8 @@ pub(crate) struct SegmentState {
     /// Promises rest on everything before this offset. 0 for none.
     pub(crate) promised_end: u64,
     pub(crate) sealed: Option<SealedState>,
+    /// It takes copies for a REWRITE that has not come yet: worth nothing until then.
+    pub(crate) copy: bool,
 }
 
 /// A sealed segment.
@@ -84,7 +108,7 @@ pub(crate) struct SealedState {
 }
 
 /// A range set aside, and the block that says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Quarantine {
     pub(crate) segment: u32,
     pub(crate) from: u64,
@@ -94,6 +118,14 @@ pub(crate) struct Quarantine {
 }
 
 impl State {
+    /// What a CHECKPOINT of some version holds.
+    pub(crate) fn read(version: u8, bytes: &[u8]) -> Option<Self> {
+        match version {
+            1 => state_v1::read(bytes),
+            _ => postcard::from_bytes(bytes).ok(),
+        }
+    }
+
     /// Takes one entry of a block.
     pub(crate) fn apply(&mut self, block: u64, hash: LedgerHash, entry: &Entry) {
         self.clean = None;
@@ -103,43 +135,36 @@ impl State {
                 self.peers.retain(|known| known.key != peer.key);
                 self.peers.push(peer.clone());
             }
-            Entry::Source(entry) => match self.source_mut(entry.number) {
-                Some(known) => known.source = entry.source.clone(),
-                None => self.sources.push(SourceState {
-                    source: entry.source.clone(),
-                    pending: None,
-                    last_key: None,
-                    snapshots: Vec::new(),
-                }),
+            Entry::Source(entry) => self.apply_source(entry),
+            Entry::Policy(entry) => match entry.source {
+                None => self.policy = Some(entry.policy),
+                Some(source) => self.each_source(source, |source| source.policy = Some(entry.policy)),
             },
             Entry::Open(entry) => self.apply_open(entry),
-            Entry::Alloc(entry) => {
-                let state = SegmentState {
-                    class: entry.class,
-                    created_s: entry.created_s,
-                    alloc_block: block,
-                    promised_end: 0,
-                    sealed: None,
-                };
-                self.segments.insert(entry.segment, state);
-                self.next_segment = self.next_segment.max(entry.segment.saturating_add(1));
-            }
-            Entry::Seal(entry) => {
-                if let Some(segment) = self.segments.get_mut(&entry.segment) {
-                    segment.sealed = Some(SealedState {
-                        length: entry.length,
-                        footer_hash: entry.footer_hash,
-                        records: entry.records,
-                        first_arrival: entry.first_arrival,
-                        last_arrival: entry.last_arrival,
-                    });
-                }
-            }
+            Entry::Abandon(entry) => self.each_source(entry.source, |source| {
+                source.pending.take_if(|pending| pending.key_id == entry.key_id);
+            }),
+            Entry::Alloc(entry) => self.add_segment(block, entry, false),
+            Entry::Copy(entry) => self.add_segment(block, entry, true),
+            Entry::Seal(entry) => self.apply_seal(entry),
             Entry::Commit(entry) => self.apply_commit(block, hash, entry),
-            Entry::Drop(entry) => {
-                self.segments.remove(&entry.segment);
-                self.quarantine.retain(|range| range.segment != entry.segment);
-            }
+            Entry::Expire(entry) => self.each_snapshot(entry.source, &entry.seqs, |snapshot| {
+                snapshot.expired = Some((entry.expired_s, entry.release_s));
+            }),
+            Entry::Undo(entry) => self.each_snapshot(entry.source, &entry.seqs, |snapshot| {
+                snapshot.expired = None;
+                snapshot.protected_until_s = entry.until_s;
+            }),
+            Entry::Protect(entry) => self.each_snapshot(entry.source, &entry.seqs, |snapshot| {
+                snapshot.protected_until_s = entry.until_s;
+            }),
+            Entry::Release(entry) => self.each_source(entry.source, |source| {
+                let before = source.snapshots.len();
+                source.snapshots.retain(|snapshot| !entry.seqs.contains(&snapshot.seq));
+                source.released += (before - source.snapshots.len()) as u64;
+            }),
+            Entry::Drop(entry) => self.remove_segment(entry.segment),
+            Entry::Rewrite(entry) => self.apply_rewrite(entry),
             Entry::Quarantine(entry) => self.quarantine.push(Quarantine {
                 segment: entry.segment,
                 from: entry.from,
@@ -147,10 +172,110 @@ impl State {
                 promised: entry.promised,
                 block,
             }),
+            Entry::Heal(entry) => self.apply_heal(entry),
+            Entry::Guard(entry) => self.apply_guard(entry),
+            Entry::Clock(entry) => self.retention_s = self.retention_s.max(entry.retention_s),
             Entry::Clean(entry) => self.clean = Some(entry.ends.clone()),
             Entry::Progress(entry) => {
                 for (source, key_id, seq) in &entry.sessions {
                     self.note_progress(*source, *key_id, *seq);
+                }
+            }
+            Entry::Sweep(entry) => {
+                self.audited_s = if entry.audited { entry.at_s } else { self.audited_s };
+                self.swept = Some(entry.clone());
+            }
+        }
+    }
+
+    fn apply_source(&mut self, entry: &SourceEntry) {
+        match self.source_mut(entry.number) {
+            Some(known) => known.source = entry.source.clone(),
+            None => self.sources.push(SourceState {
+                source: entry.source.clone(),
+                pending: None,
+                last_key: None,
+                snapshots: Vec::new(),
+                released: 0,
+                policy: None,
+            }),
+        }
+    }
+
+    fn add_segment(&mut self, block: u64, entry: &AllocEntry, copy: bool) {
+        let state = SegmentState {
+            class: entry.class,
+            created_s: entry.created_s,
+            alloc_block: block,
+            promised_end: 0,
+            sealed: None,
+            copy,
+        };
+        self.segments.insert(entry.segment, state);
+        self.next_segment = self.next_segment.max(entry.segment.saturating_add(1));
+    }
+
+    fn apply_seal(&mut self, entry: &SealEntry) {
+        if let Some(segment) = self.segments.get_mut(&entry.segment) {
+            segment.sealed = Some(SealedState {
+                length: entry.length,
+                footer_hash: entry.footer_hash,
+                records: entry.records,
+                first_arrival: entry.first_arrival,
+                last_arrival: entry.last_arrival,
+            });
+        }
+    }
+
+    fn apply_guard(&mut self, entry: &GuardEntry) {
+        match entry.guard {
+            Some(guard) => {
+                self.guards.insert(entry.source, guard);
+            }
+            None => {
+                self.guards.remove(&entry.source);
+            }
+        }
+    }
+
+    fn each_source(&mut self, number: u32, change: impl FnOnce(&mut SourceState)) {
+        if let Some(source) = self.source_mut(number) {
+            change(source);
+        }
+    }
+
+    fn each_snapshot(&mut self, source: u32, seqs: &[u64], change: impl Fn(&mut SnapshotState)) {
+        let snapshots = self.source_mut(source).map(|source| &mut source.snapshots);
+        snapshots.into_iter().flatten().filter(|snapshot| seqs.contains(&snapshot.seq)).for_each(change);
+    }
+
+    fn remove_segment(&mut self, segment: u32) {
+        self.segments.remove(&segment);
+        self.quarantine.retain(|range| range.segment != segment);
+    }
+
+    fn apply_rewrite(&mut self, entry: &RewriteEntry) {
+        entry.from.iter().for_each(|segment| self.remove_segment(*segment));
+        for segment in &entry.to {
+            if let Some(segment) = self.segments.get_mut(segment) {
+                segment.copy = false;
+                // All of it was promised where it came from.
+                segment.promised_end = segment.sealed.as_ref().map_or(0, |sealed| sealed.length);
+            }
+        }
+    }
+
+    /// What was healed of a range leaves it; the rest stays set aside.
+    fn apply_heal(&mut self, entry: &HealEntry) {
+        let ranges = std::mem::take(&mut self.quarantine);
+        for range in ranges {
+            if range.segment != entry.segment || range.to <= entry.from || entry.to <= range.from {
+                self.quarantine.push(range);
+                continue;
+            }
+            for (from, to) in [(range.from, entry.from), (entry.to, range.to)] {
+                if from < to {
+                    self.quarantine.push(Quarantine { from, to, ..range });
                 }
             }
         }
@@ -186,6 +311,8 @@ impl State {
             bytes: entry.bytes,
             block,
             hash,
+            expired: None,
+            protected_until_s: 0,
         });
     }
 
@@ -215,5 +342,32 @@ impl State {
     /// Whether bytes of a segment are set aside.
     pub(crate) fn is_quarantined(&self, segment: u32, offset: u64) -> bool {
         self.quarantine.iter().any(|range| range.segment == segment && (range.from..range.to).contains(&offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Quarantine, State};
+    use crate::ledger::entry::{Entry, HealEntry, HealedBy};
+    use adit_wire::ids::LedgerHash;
+
+    fn ranges_after_healing(from: u64, to: u64) -> Vec<(u64, u64)> {
+        let range = Quarantine { segment: 1, from: 100, to: 200, promised: true, block: 1 };
+        let mut state = State { quarantine: vec![range, Quarantine { segment: 2, ..range }], ..State::default() };
+        let heal = HealEntry { segment: 1, from, to, id: None, by: HealedBy::Parity };
+        state.apply(2, LedgerHash::ZERO, &Entry::Heal(heal));
+        assert!(state.quarantine.iter().any(|range| range.segment == 2), "another segment's range stays");
+        state.quarantine.iter().filter(|range| range.segment == 1).map(|range| (range.from, range.to)).collect()
+    }
+
+    #[test]
+    fn healing_narrows_a_range() {
+        assert_eq!(ranges_after_healing(100, 200), []);
+        assert_eq!(ranges_after_healing(0, 300), []);
+        assert_eq!(ranges_after_healing(100, 150), [(150, 200)]);
+        assert_eq!(ranges_after_healing(150, 250), [(100, 150)]);
+        assert_eq!(ranges_after_healing(120, 130), [(100, 120), (130, 200)]);
+        assert_eq!(ranges_after_healing(0, 100), [(100, 200)]);
+        assert_eq!(ranges_after_healing(200, 300), [(100, 200)]);
     }
 }

@@ -108,7 +108,7 @@ impl Store {
 
     /// Ranges set aside since the marks were written.
     fn apply_quarantine(&mut self, block: u64) -> Result<(), ReplayError> {
-        let ranges: Vec<_> = self.state.quarantine.iter().filter(|range| range.block > block).cloned().collect();
+        let ranges: Vec<_> = self.state.quarantine.iter().filter(|range| range.block > block).copied().collect();
         if ranges.is_empty() {
             return Ok(());
         }

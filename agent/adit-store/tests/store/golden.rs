@@ -8,6 +8,9 @@ use adit_store::{Access, SimDisk, Store};
 use std::fmt::Write;
 
 const GOLDEN: &str = include_str!("golden.txt");
+/// Both copies of the same store's ledger as the first version wrote it, before a CHECKPOINT knew of retention: offset and
+/// bytes, what is zero left out. All other files were the same.
+const LEDGER_V1: &str = include_str!("golden-v1.txt");
 
 fn golden_store() -> (SimDisk, TestSource) {
     let disk = created(SMALL);
@@ -45,6 +48,34 @@ fn a_store_of_fixed_bytes_does_not_change() {
     let (disk, source) = golden_store();
     let listing = listing(&disk);
     assert_eq!(listing, GOLDEN, "\n{listing}");
+    let (mut store, opening) = Store::open(disk, Access::ReadWrite, at(6)).expect("it opens");
+    assert!(opening.clean);
+    assert_eq!(store.snapshots(&source.id).len(), 3);
+    assert!(verify(&mut store).is_clean());
+}
+
+#[test]
+fn a_store_of_the_first_version_opens() {
+    let (disk, source) = golden_store();
+    for path in ["ledger/a/00000000", "ledger/b/00000000"] {
+        let file = disk.open(path, Mode::CreateOrEmpty).expect("a ledger file");
+        disk.set_len(file, 64 << 10).expect("its length");
+        for line in LEDGER_V1.lines() {
+            let (offset, hex) = line.split_once(' ').expect("offset and bytes");
+            let bytes: Vec<u8> = hex
+                .as_bytes()
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+                .collect();
+            disk.write_at(file, offset.parse().expect("a number"), &bytes).expect("its bytes");
+        }
+        disk.sync(file).expect("a flush");
+    }
+    let listed = listing(&disk);
+    let v1 = "5b065ecc6470b8d5f7f74e55b7a133e2c30d2fa0095a824a4f1e179a762ce1d0";
+    assert_eq!(listed.matches(v1).count(), 2, "the ledger of the first version\n{listed}");
     let (mut store, opening) = Store::open(disk, Access::ReadWrite, at(6)).expect("it opens");
     assert!(opening.clean);
     assert_eq!(store.snapshots(&source.id).len(), 3);
