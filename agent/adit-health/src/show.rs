@@ -1,7 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Numbers for people: a reading in whole units, a length of time in two words.
+//! Numbers and findings for people: a reading in whole units, a length of time in two words, a component and why it is
+//! not well.
 
+use crate::model::{Component, Finding};
 use adit_wire::health::codes::{EPOCH_MINUTES, Quantity};
+
+/// "disk sda (WDC …)"; a label that begins with its kind is not told twice.
+#[must_use]
+pub fn name(component: &Component) -> String {
+    let (kind, label) = (component.kind.text(), component.label.as_str());
+    if label.starts_with(kind) { label.to_owned() } else { format!("{kind} {label}") }
+}
+
+/// Why, in words.
+#[must_use]
+pub fn reason(finding: &Finding) -> String {
+    let words = match finding.reason.text() {
+        "" => finding.verdict.word(),
+        words => words,
+    };
+    if finding.detail.is_empty() { words.to_owned() } else { format!("{words}: {}", finding.detail) }
+}
 
 /// What a quantity is called, the unit that people use, and how many steps of a reading make one of it: ("temperature", "°C",
 /// 10) for "temperature, 1/10 °C".

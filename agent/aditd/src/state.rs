@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The state directory: who this machine is, whom it knows and which tokens are out.
+//! The state directory: who this machine is and whom it knows (adit-peers), and what only an agent remembers.
 //!
 //! Everything in it is small, mode 0600 in directories of mode 0700, and written whole. It holds one secret, the identity's
 //! seed; a state directory that is copied is a cloned machine, which the peers notice.
 
 use crate::files::{self, FileError};
 use crate::health::Remembered;
-use crate::peers::{PeerDir, hex, unhex};
-use crate::tokens::TokenDir;
-use adit_link::Identity;
+use crate::peers::{hex, unhex};
+use adit_peers::home::Home;
 use adit_wire::ids::{PublicKey, SourceId};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-const IDENTITY: &str = "identity";
-const IDENTITY_HEAD: &str = "adit identity v1";
+pub use adit_peers::home::{HomeError as StateError, HomeLock as StateLock, PendingPairing};
+
 const ADDRESS: &str = "address";
 const HEARD: &str = "heard";
 const HEALTH_MEMORY: &str = "health-memory";
@@ -25,52 +22,21 @@ const HEALTH_EXPECTED: &str = "health-expected";
 const FORGET_PREFIX: &str = "forget-";
 const PERIODS: &str = "periods";
 const VERIFIED: &str = "verified";
-const LISTENING: &str = "listening";
-const LOCK: &str = "lock";
-const PENDING: &str = "pairing";
 
-/// An open state directory.
+/// An open state directory: what every daemon has, and what only an agent remembers.
 #[derive(Debug)]
 pub struct State {
+    home: Home,
     dir: PathBuf,
 }
 
-/// Why the state can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The file system refuses.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The identity's file is no identity.
-    #[error("read the identity in {0}")]
-    Identity(PathBuf),
-    /// Another agent runs on this state.
-    #[error("lock {0}: another aditd runs on this state directory")]
-    Locked(PathBuf),
-}
+impl std::ops::Deref for State {
+    type Target = Home;
 
-impl StateError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn advice(&self) -> Option<String> {
-        match self {
-            Self::File(error) if error.is_denied() => Some(
-                "run it as the user that owns the state directory, usually root, or name another one by `state` in the configuration"
-                    .to_owned(),
-            ),
-            Self::File(_) => None,
-            Self::Identity(path) => Some(format!(
-                "restore the file from a copy; or remove {} to become a new machine that must be paired again",
-                path.display()
-            )),
-            Self::Locked(_) => Some("stop it first: systemctl stop aditd".to_owned()),
-        }
+    fn deref(&self) -> &Home {
+        &self.home
     }
 }
-
-/// Keeps other agents away from a state directory until it is dropped.
-#[derive(Debug)]
-pub struct StateLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 /// The signed address record's number and what it was last made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,100 +47,13 @@ pub struct AddressState {
     pub packed: Vec<u8>,
 }
 
-/// A redemption that was begun and not yet confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingPairing {
-    /// The maker's key.
-    pub maker: PublicKey,
-    /// The token's text; it is worth nothing once it is burnt.
-    pub token: String,
-}
-
 impl State {
     /// Opens the directory, making what is missing.
     ///
     /// # Errors
     /// When it can't be made or entered.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        files::private_dir(dir, IDENTITY)?;
-        for inside in ["peers", "tokens"] {
-            // Closed to others by the directory above, whatever its own mode.
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(files::DIR_MODE)
-                .create(dir.join(inside))
-                .map_err(FileError::at("create directory", &dir.join(inside)))?;
-        }
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    /// Where it lies.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The peers' files.
-    #[must_use]
-    pub fn peers(&self) -> PeerDir {
-        PeerDir::new(self.dir.join("peers"))
-    }
-
-    /// The tokens' files.
-    #[must_use]
-    pub fn tokens(&self) -> TokenDir {
-        TokenDir::new(self.dir.join("tokens"))
-    }
-
-    /// Keeps other agents away. Commands that only change files of their own don't need it.
-    ///
-    /// # Errors
-    /// When another agent holds it.
-    pub fn lock(&self) -> Result<StateLock, StateError> {
-        let path = self.dir.join(LOCK);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(FileError::at("open", &path))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(StateLock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked(self.dir.clone())),
-            Err(error) => Err(FileError::at("lock", &path)(error.into()).into()),
-        }
-    }
-
-    /// This machine's identity; made and stored at the first call.
-    ///
-    /// # Errors
-    /// When the file is damaged or can't be written.
-    pub fn identity(&self) -> Result<Identity, StateError> {
-        if let Some(identity) = self.stored_identity()? {
-            return Ok(identity);
-        }
-        // `aditd token` may be typed while the agent starts for the first time: only one of them makes the key.
-        let dir = File::open(&self.dir).map_err(FileError::at("open", &self.dir))?;
-        dir.lock().map_err(FileError::at("lock", &self.dir))?;
-        if let Some(identity) = self.stored_identity()? {
-            return Ok(identity);
-        }
-        let identity = Identity::generate();
-        let text = format!("{IDENTITY_HEAD}\n{}\n", hex(identity.seed()));
-        files::apply(&files::replacing(&self.dir, IDENTITY, text.into_bytes()))?;
-        Ok(identity)
-    }
-
-    fn stored_identity(&self) -> Result<Option<Identity>, StateError> {
-        let path = self.dir.join(IDENTITY);
-        let bytes = match files::read(&path, 4 << 10) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_absent() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let text = core::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(IDENTITY_HEAD));
-        let seed = text.and_then(unhex).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-        seed.map(|seed| Some(Identity::from_seed(seed))).ok_or(StateError::Identity(path))
+        Ok(Self { home: Home::open(dir)?, dir: dir.to_owned() })
     }
 
     /// The address record's number and last content; nothing when there was none.
@@ -304,51 +183,6 @@ impl State {
     pub fn put_verified(&self, seconds: u64) -> Result<(), FileError> {
         files::apply(&files::replacing(&self.dir, VERIFIED, format!("{seconds}\n").into_bytes()))
     }
-
-    /// The address on which the running agent listens, when the configuration leaves the port open.
-    #[must_use]
-    pub fn listening(&self) -> Option<std::net::SocketAddrV6> {
-        let bytes = files::read(&self.dir.join(LISTENING), 256).ok()?;
-        core::str::from_utf8(&bytes).ok()?.trim().parse().ok()
-    }
-
-    /// Stores the address on which the agent listens.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn put_listening(&self, address: std::net::SocketAddrV6) -> Result<(), FileError> {
-        files::apply(&files::replacing(&self.dir, LISTENING, format!("{address}\n").into_bytes()))
-    }
-
-    /// The redemption that was begun and not confirmed.
-    #[must_use]
-    pub fn pending_pairing(&self) -> Option<PendingPairing> {
-        let bytes = files::read(&self.dir.join(PENDING), 4 << 10).ok()?;
-        let text = core::str::from_utf8(&bytes).ok()?;
-        let (maker, token) = text.trim().split_once(' ')?;
-        let maker = unhex(maker).and_then(|bytes| PublicKey::from_slice(&bytes))?;
-        Some(PendingPairing { maker, token: token.to_owned() })
-    }
-
-    /// Stores that a redemption is begun.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn begin_pairing(&self, pending: &PendingPairing) -> Result<(), FileError> {
-        let text = format!("{} {}\n", pending.maker, pending.token);
-        files::apply(&files::replacing(&self.dir, PENDING, text.into_bytes()))
-    }
-
-    /// Stores that no redemption is under way.
-    ///
-    /// # Errors
-    /// When the file can't be removed.
-    pub fn end_pairing(&self) -> Result<(), FileError> {
-        files::apply(&[
-            files::Step::Remove { path: self.dir.join(PENDING) },
-            files::Step::SyncDir { path: self.dir.clone() },
-        ])
-    }
 }
 
 fn forget_name(id: &str) -> String {
@@ -389,42 +223,6 @@ mod tests {
         assert_eq!(state.forgotten(), ["naa.5000 c500/ü"], "until it is obeyed");
         state.obeyed(&again.forgotten()).expect("removed");
         assert!(again.forgotten().is_empty());
-    }
-
-    #[test]
-    fn two_programs_that_start_at_once_make_one_identity() {
-        for _ in 0..20 {
-            let (_dir, state) = state();
-            let ask = || state.identity().expect("made or read").public_key();
-            let keys =
-                std::thread::scope(|scope| [0; 4].map(|_| scope.spawn(ask)).map(|asked| asked.join().expect("asked")));
-            assert_eq!(keys, [keys[0]; 4]);
-        }
-    }
-
-    #[test]
-    fn the_identity_stays() {
-        let (_dir, state) = state();
-        let first = state.identity().expect("made").public_key();
-        assert_eq!(state.identity().expect("read").public_key(), first);
-    }
-
-    #[test]
-    fn a_damaged_identity_is_not_replaced_silently() {
-        let (_dir, state) = state();
-        state.identity().expect("made");
-        std::fs::write(state.dir().join("identity"), "adit identity v1\nab").expect("written");
-        let error = state.identity().expect_err("damaged");
-        assert!(matches!(error, StateError::Identity(_)) && error.advice().is_some());
-    }
-
-    #[test]
-    fn one_agent_at_a_time() {
-        let (_dir, state) = state();
-        let held = state.lock().expect("locked");
-        assert!(matches!(state.lock(), Err(StateError::Locked(_))));
-        drop(held);
-        state.lock().expect("free again");
     }
 
     #[test]

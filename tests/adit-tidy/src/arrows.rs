@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
@@ -33,7 +33,11 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("adit-probe", &["adit-device", "adit-sys"]),
     ("adit-health", &["adit-wire", "adit-device"]),
     ("adit-ask", &["adit-health"]),
-    ("aditd", &["adit-wire", "adit-proto", "adit-link", "adit-store", "adit-device", "adit-health", "adit-ask"]),
+    ("adit-peers", &["adit-wire", "adit-proto", "adit-link"]),
+    (
+        "aditd",
+        &["adit-wire", "adit-proto", "adit-link", "adit-peers", "adit-store", "adit-device", "adit-health", "adit-ask"],
+    ),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
     ("adit-image", &["adit-wire", "adit-proto", "adit-slots"]),
     ("adit-guest", &[]),

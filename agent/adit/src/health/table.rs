@@ -2,6 +2,7 @@
 //! A report as a table for a person (worst first, with reasons and since when) and as JSON for a program.
 
 use crate::text::{self, Lines as _};
+pub use adit_health::show::{name, reason};
 use adit_health::{Component, Finding, Report, show};
 use adit_wire::health::codes::{Quantity, Verdict};
 use serde_json::{Value, json};
@@ -71,13 +72,6 @@ fn title(lines: &mut String, component: &Component, style: Style) {
     lines.line(format_args!("{word} {}", name(component)));
 }
 
-/// "disk sda (WDC …)"; a label that begins with its kind is not told twice.
-#[must_use]
-pub fn name(component: &Component) -> String {
-    let (kind, label) = (component.kind.text(), component.label.as_str());
-    if label.starts_with(kind) { label.to_owned() } else { format!("{kind} {label}") }
-}
-
 fn names(components: &[&Component]) -> Vec<String> {
     let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
     for component in components {
@@ -112,16 +106,6 @@ fn sentence(finding: &Finding, now_s: u64) -> String {
         format!(", since {} ({})", show::duration(now_s.saturating_sub(since) / 60 * 60), text::time(since))
     });
     format!("{}{since}  [{}]", reason(finding), finding.check.text())
-}
-
-/// Why, in words.
-#[must_use]
-pub fn reason(finding: &Finding) -> String {
-    let words = match finding.reason.text() {
-        "" => finding.verdict.word(),
-        words => words,
-    };
-    if finding.detail.is_empty() { words.to_owned() } else { format!("{words}: {}", finding.detail) }
 }
 
 fn readings(lines: &mut String, component: &Component, style: Style) {

@@ -7,23 +7,21 @@ use crate::cli::Pair as Args;
 use crate::clock;
 use crate::config::Config;
 use crate::files;
-use crate::pairing::{hmac, monitor_peer};
+use crate::pairing::monitor_peer;
 use crate::peers::PeerName;
 use crate::report::{Exit, Failure};
 use crate::state::{PendingPairing, State};
-use adit_link::{About, Deadlines, DialError, Door, Identity, Link, LinkError, Target, dial};
-use adit_proto::pairing::{Channel, Made, Request, Spend, redeem};
+use adit_link::{About, DialError, Identity, LinkError};
+use adit_peers::joining::{self, JoinError};
+use adit_proto::pairing::{Made, PairingError};
 use adit_proto::token::{Kind, Token};
-use adit_wire::frame::{FLAG_END, Message};
-use adit_wire::ids::{PublicKey, SourceId};
-use adit_wire::pair::{Pair, Role};
+use adit_wire::ids::PublicKey;
+use adit_wire::pair::Role;
 use adit_wire::refusal::Code;
 use std::io::Read as _;
-use std::time::Duration;
 
 /// Longest token text that is read.
 const TOKEN_BYTES_MAX: u64 = 2 << 10;
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let text = token_text(args)?;
@@ -69,65 +67,32 @@ async fn join(
     text: &str,
 ) -> Result<(), Failure> {
     let addresses: Vec<String> = token.addresses.iter().map(ToString::to_string).collect();
-    let targets: Vec<Target> = addresses.iter().filter_map(|text| Target::parse(text).ok()).collect();
     let again = state.pending_pairing().is_some_and(|pending| pending.maker == token.maker);
-    if again && is_known(&targets, identity, token.maker).await {
+    if again && joining::is_known(token, identity, &about()).await {
         // The answer of an earlier attempt was lost on the way; the monitor has this machine.
         return pin(args, state, token.maker, None, addresses);
     }
     state.begin_pairing(&PendingPairing { maker: token.maker, token: text.to_owned() }).map_err(file_failure)?;
-    let made = exchange(config, &targets, identity, token).await?;
+    let made =
+        joining::join(token, identity, &config.machine_name(), &about()).await.map_err(|error| join_failure(&error))?;
     let mut known: Vec<String> = made.addresses.iter().map(ToString::to_string).collect();
-    known.extend(
-        addresses
-            .into_iter()
-            .filter(|address| !made.addresses.iter().any(|other| other.to_string() == *address))
-            .collect::<Vec<_>>(),
-    );
+    let more: Vec<String> = addresses.into_iter().filter(|address| !known.contains(address)).collect();
+    known.extend(more);
     pin(args, state, token.maker, Some(made), known)
-}
-
-/// Whether the monitor takes this machine for its peer already.
-async fn is_known(targets: &[Target], identity: &Identity, maker: PublicKey) -> bool {
-    let link = dial(targets, Door::Main, identity, maker, &about(), Deadlines::default()).await;
-    let Ok(link) = link else { return false };
-    let known = link.greeted().await.is_ok();
-    link.close(None).await;
-    known
 }
 
 fn about() -> About {
     About { software: concat!("aditd ", env!("CARGO_PKG_VERSION")).to_owned(), address_record: Vec::new() }
 }
 
-async fn exchange(config: &Config, targets: &[Target], identity: &Identity, token: &Token) -> Result<Made, Failure> {
-    let link = dial(targets, Door::Pair, identity, token.maker, &about(), Deadlines::default())
-        .await
-        .map_err(|error| dial_failure(&error))?;
-    let made = converse(config, &link, identity, token).await;
-    link.close(None).await;
-    made
-}
-
-async fn converse(config: &Config, link: &Link, identity: &Identity, token: &Token) -> Result<Made, Failure> {
-    let channel = Channel { binding: link.channel_binding(), maker: token.maker, redeemer: identity.public_key() };
-    let name = config.machine_name();
-    let request = Request {
-        role: Role::Monitor,
-        name: &name,
-        source: SourceId::ZERO,
-        signing_key: PublicKey::ZERO,
-        recovery_key: PublicKey::ZERO,
-        certificate: &[],
-    };
-    let (body, expect) =
-        redeem(&Spend::of(token), &channel, &request, &hmac).map_err(|error| Failure::of(Exit::Failed, &error))?;
-    let failed = |error: LinkError| link_failure(&error);
-    let conversation = link.open().map_err(failed)?;
-    conversation.send_parts(<Pair<'_> as Message<'_>>::KIND, FLAG_END, &[&body]).await.map_err(failed)?;
-    let answer = conversation.recv_within(ANSWER_WITHIN).await.map_err(failed)?;
-    let answer = answer.ok_or_else(|| Failure::new(Exit::Refused, "the monitor closed without an answer"))?;
-    expect.check(&answer.body, &hmac).map_err(|error| Failure::of(Exit::Refused, &error))
+fn join_failure(error: &JoinError) -> Failure {
+    match error {
+        JoinError::Dial(error) => dial_failure(error),
+        JoinError::Link(error) => link_failure(error),
+        JoinError::Silent => Failure::new(Exit::Refused, "the monitor closed without an answer"),
+        JoinError::Pairing(PairingError::Request) => Failure::of(Exit::Failed, error),
+        JoinError::Pairing(_) => Failure::of(Exit::Refused, error),
+    }
 }
 
 fn pin(

@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::peers::PeerName;
 use crate::report::{Exit, Failure};
 use crate::state::State;
-use crate::tokens::{COUNT_MAX, LIFETIME_MAX, MakeError, Wanted};
-use adit_proto::token::{ADDRESSES_MAX, Address};
+use crate::tokens::{self, COUNT_MAX, MakeError, Wanted};
+use adit_proto::token::{ADDRESSES_MAX, Address, Kind};
 use adit_wire::pair::Role;
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
     let maker = state.identity().map_err(|error| state_failure(&error))?.public_key();
     for name in names {
-        let wanted = Wanted { role, name, rejoin: args.rejoin.is_some(), lifetime };
+        let rejoin = args.rejoin.is_some();
+        let wanted = Wanted { kind: Kind::Agent, role, name, rejoin, own_name: false, lifetime };
         let text = state.tokens().make(maker, &wanted, &own, &Now::read()).map_err(make_failure)?;
         print(&text, &wanted, args, &own);
     }
@@ -79,18 +80,8 @@ fn check_names(state: &State, args: &Args, role: Role, names: &[PeerName]) -> Re
 
 /// Reads "90s", "15m", "2h" or "7d".
 pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, Failure> {
-    let wrong = || usage(&format!("--lifetime {text}: write 90s, 15m, 2h or 7d, at most 14d"));
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 24 * 3_600,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
-    let lifetime = Duration::from_secs(count.saturating_mul(seconds));
-    if lifetime.is_zero() || lifetime > LIFETIME_MAX { Err(wrong()) } else { Ok(lifetime) }
+    tokens::parse_lifetime(text)
+        .ok_or_else(|| usage(&format!("--lifetime {text}: write 90s, 15m, 2h or 7d, at most 14d")))
 }
 
 fn print(text: &str, wanted: &Wanted, args: &Args, own: &[Address]) {

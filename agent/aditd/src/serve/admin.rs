@@ -119,7 +119,8 @@ async fn invite(caller: &Caller, asked: Invite<'_>, conversation: &Conversation)
     let name = PeerName::new(asked.name).map_err(|error| ServeError::detailed(Code::NotFound, error.to_string()))?;
     check_name(caller, role, &name, asked.rejoin).await?;
     let lifetime = Duration::from_secs(u64::from(asked.lifetime_s));
-    let wanted = Wanted { role, name, rejoin: asked.rejoin, lifetime };
+    let kind = adit_proto::token::Kind::Agent;
+    let wanted = Wanted { kind, role, name, rejoin: asked.rejoin, own_name: false, lifetime };
     let made = state.tokens().make(shared.identity.public_key(), &wanted, &shared.own_addresses(), &Now::read());
     let token = made.map_err(|error| failed(caller, &error))?;
     let (name, by) = (wanted.name.to_string(), caller.name.clone());

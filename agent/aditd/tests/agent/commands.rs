@@ -119,7 +119,9 @@ async fn a_second_agent_is_told_of_the_first() {
     let run = aditd(&["--config", config]);
     assert_eq!(run.code, 8);
     assert!(
-        run.stderr.ends_with("another aditd runs on this state directory\n  stop it first: systemctl stop aditd\n"),
+        run.stderr.ends_with(
+            "another program runs on this state directory\n  stop it first: systemctl stop aditd, or adit-monitor\n"
+        ),
         "{}",
         run.stderr
     );

@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(mode(&at(name)), 0o700, "{name}");
         }
         let error = private_dir(&at("home"), "identity").expect_err("not ours");
-        assert!(crate::report::chain(&error).contains("chmod 700"), "{error}");
+        assert!(error.source.to_string().contains("chmod 700"), "{error}");
         assert_eq!(mode(&at("home")), 0o755);
     }
 

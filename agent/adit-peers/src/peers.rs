@@ -123,8 +123,8 @@ pub enum PeerFileError {
         other: String,
     },
     /// Too many files.
-    #[error("use more than {PEERS_MAX} peer files")]
-    TooMany,
+    #[error("use more than {0} peer files")]
+    TooMany(usize),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,12 +154,14 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// Hex digits of bytes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// The bytes of hex digits.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of hex digits; `None` when they are none.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     data_encoding::HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok()
 }
 
@@ -234,6 +236,7 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub struct PeerDir {
     dir: PathBuf,
+    peers_max: usize,
 }
 
 /// A pairing that may have stopped half-way: its file, the token and the key it would pin.
@@ -256,7 +259,13 @@ impl PeerDir {
     /// The directory at `dir`.
     #[must_use]
     pub const fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, peers_max: PEERS_MAX }
+    }
+
+    /// The same for a daemon that has so many peers at most.
+    #[must_use]
+    pub fn holding(self, peers_max: usize) -> Self {
+        Self { peers_max, ..self }
     }
 
     /// Where it lies.
@@ -288,7 +297,7 @@ impl PeerDir {
             let Some(stem) = file.strip_suffix(SUFFIX).filter(|_| !file.starts_with('.')) else { continue };
             match self.read_one(stem, &file) {
                 Ok(peer) => {
-                    if let Err(error) = table.insert(peer) {
+                    if let Err(error) = table.insert(peer, self.peers_max) {
                         errors.push(error);
                     }
                 }
@@ -369,9 +378,9 @@ pub struct PeerTable {
 }
 
 impl PeerTable {
-    fn insert(&mut self, peer: Peer) -> Result<(), PeerFileError> {
-        if self.by_name.len() >= PEERS_MAX {
-            return Err(PeerFileError::TooMany);
+    fn insert(&mut self, peer: Peer, peers_max: usize) -> Result<(), PeerFileError> {
+        if self.by_name.len() >= peers_max {
+            return Err(PeerFileError::TooMany(peers_max));
         }
         if let Some(other) = self.by_key.get(&peer.key) {
             return Err(PeerFileError::SameKey { name: peer.name.to_string(), other: other.to_string() });

@@ -45,6 +45,8 @@ pub struct TokenFile {
     pub name: PeerName,
     /// The source of this name comes back with another key.
     pub rejoin: bool,
+    /// The redeemer is registered under the name that it gives itself; `name` only tells tokens apart.
+    pub own_name: bool,
     /// The boot in which the token lives.
     pub boot: String,
     /// When it ends, milliseconds of boot time.
@@ -70,22 +72,42 @@ impl TokenFile {
     }
 }
 
+/// Reads a lifetime: "90s", "15m", "2h" or "7d"; `None` for anything else, nothing, and more than [`LIFETIME_MAX`].
+#[must_use]
+pub fn parse_lifetime(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 24 * 3_600,
+        _ => return None,
+    };
+    let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let lifetime = Duration::from_secs(count.checked_mul(seconds)?);
+    (!lifetime.is_zero() && lifetime <= LIFETIME_MAX).then_some(lifetime)
+}
+
 /// A token that somebody wants.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub struct Wanted {
+    /// Who makes it.
+    pub kind: Kind,
     /// What the redeemer becomes.
-    pub(crate) role: Role,
+    pub role: Role,
     /// The name it is registered under.
-    pub(crate) name: PeerName,
+    pub name: PeerName,
     /// The source of this name comes back with another key.
-    pub(crate) rejoin: bool,
+    pub rejoin: bool,
+    /// The redeemer is registered under the name that it gives itself.
+    pub own_name: bool,
     /// How long it can be used.
-    pub(crate) lifetime: Duration,
+    pub lifetime: Duration,
 }
 
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MakeError {
+pub enum MakeError {
     /// The file system refuses.
     #[error(transparent)]
     File(#[from] FileError),
@@ -131,6 +153,8 @@ struct Raw {
     name: String,
     #[serde(default)]
     rejoin: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own_name: bool,
     mac_key: String,
     boot: String,
     deadline_boot_ms: u64,
@@ -160,17 +184,14 @@ impl TokenDir {
     }
 
     /// Makes one token and answers its text, with the secret in it: its file is durable before the text is known to anybody.
-    pub(crate) fn make(
-        &self,
-        maker: PublicKey,
-        wanted: &Wanted,
-        own: &[Address],
-        now: &Now,
-    ) -> Result<String, MakeError> {
+    ///
+    /// # Errors
+    /// When there is no randomness, no text for these addresses, or the file can't be written.
+    pub fn make(&self, maker: PublicKey, wanted: &Wanted, own: &[Address], now: &Now) -> Result<String, MakeError> {
         let mut secret = [0u8; Secret::BYTES];
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| MakeError::Random)?;
         let addresses = own.iter().take(ADDRESSES_MAX).cloned().collect();
-        let token = Token { kind: Kind::Agent, maker, secret: Secret::new(secret), addresses };
+        let token = Token { kind: wanted.kind, maker, secret: Secret::new(secret), addresses };
         let text = token.to_text().map_err(MakeError::Text)?;
         let lifetime_ms = u64::try_from(wanted.lifetime.as_millis()).unwrap_or(u64::MAX);
         let file = TokenFile {
@@ -179,6 +200,7 @@ impl TokenDir {
             role: wanted.role,
             name: wanted.name.clone(),
             rejoin: wanted.rejoin,
+            own_name: wanted.own_name,
             boot: now.boot.clone(),
             deadline_boot_ms: now.boot_ms.saturating_add(lifetime_ms),
         };
@@ -193,6 +215,7 @@ impl TokenDir {
             role: token.role.word().to_owned(),
             name: token.name.to_string(),
             rejoin: token.rejoin,
+            own_name: token.own_name,
             mac_key: hex(&token.mac_key),
             boot: token.boot.clone(),
             deadline_boot_ms: token.deadline_boot_ms,
@@ -324,6 +347,7 @@ fn read_file(path: &Path, id: TokenId) -> Result<TokenFile, TokenError> {
         role: Role::from_word(&raw.role).ok_or_else(|| wrong("its role is unknown"))?,
         name: PeerName::new(&raw.name).map_err(|error| wrong(&error.to_string()))?,
         rejoin: raw.rejoin,
+        own_name: raw.own_name,
         boot: raw.boot,
         deadline_boot_ms: raw.deadline_boot_ms,
     })
@@ -344,6 +368,7 @@ mod tests {
             role: Role::Source,
             name: PeerName::new("web1").expect("name"),
             rejoin: false,
+            own_name: false,
             boot: "boot-1".to_owned(),
             deadline_boot_ms: 1_000,
         }
@@ -371,7 +396,14 @@ mod tests {
         let tokens = TokenDir::new(dir.path().to_owned());
         let own = [Address::Name("box.example.org".to_owned(), 7)];
         let name = PeerName::new("web1").expect("name");
-        let wanted = Wanted { role: Role::Source, name, rejoin: false, lifetime: Duration::from_secs(60) };
+        let wanted = Wanted {
+            kind: Kind::Agent,
+            role: Role::Source,
+            name,
+            rejoin: false,
+            own_name: false,
+            lifetime: Duration::from_secs(60),
+        };
         let text = tokens.make(PublicKey([5; 32]), &wanted, &own, &now(5)).expect("made");
         let token = Token::parse(&text).expect("a token");
         assert_eq!((token.maker, token.addresses.as_slice()), (PublicKey([5; 32]), &own[..]));

@@ -106,6 +106,7 @@ mod tests {
             role: Role::Monitor,
             name: PeerName::new("web1").expect("name"),
             rejoin: false,
+            own_name: false,
             boot: "b".to_owned(),
             deadline_boot_ms: 1_000,
         };
