@@ -15,7 +15,7 @@ mod index;
 mod ledger;
 mod read;
 mod recover;
-mod retention;
+pub mod retention;
 mod segment;
 mod session;
 mod store;
@@ -27,7 +27,6 @@ pub use commit::COMMIT_WALK_NODES_MAX;
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
 pub use read::FetchPlan;
-pub use retention::{Guard, GuardKind, GuardStep, PendingPolicy, Policy, PolicyState};
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{
