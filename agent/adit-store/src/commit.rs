@@ -82,7 +82,8 @@ impl Store {
         }
         let key_id = self.sessions.running.get(&session).map_or(KeyId::ZERO, |session| session.key_id);
         let newest_s = self.state.source(source).and_then(|state| state.snapshots.last());
-        let received_s = now.wall_s.max(newest_s.map_or(0, |newest| newest.received_s + 1));
+        // A clock that went back makes nothing old.
+        let received_s = now.wall_s.max(self.retention_s(now)).max(newest_s.map_or(0, |newest| newest.received_s + 1));
         let end = |segment: &Option<OpenSegment>| segment.as_ref().map(|it| (it.number(), it.durable()));
         let entry = CommitEntry {
             snapshot: record.header.id,

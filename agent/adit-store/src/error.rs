@@ -345,6 +345,35 @@ impl CommitError {
     }
 }
 
+/// Why a wish about retention was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RetainError {
+    /// Not registered.
+    #[error("source {0} is not known here")]
+    UnknownSource(SourceId),
+    /// A policy that can't be meant.
+    #[error("the zone is no zone: it lies more than 14 hours from UTC")]
+    Zone,
+    /// Not a live or expired snapshot of this source.
+    #[error("there is no snapshot {0}, or it was released")]
+    NoSnapshot(u64),
+    /// Nothing can be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl RetainError {
+    /// The code that tells a peer.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::UnknownSource(_) | Self::NoSnapshot(_) => Code::NotFound,
+            Self::Zone => Code::Protocol,
+            Self::Write(error) => error.code(),
+        }
+    }
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

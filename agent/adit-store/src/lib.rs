@@ -15,6 +15,7 @@ mod index;
 mod ledger;
 mod read;
 mod recover;
+mod retain;
 pub mod retention;
 mod segment;
 mod session;
@@ -25,8 +26,11 @@ mod verify;
 
 pub use commit::COMMIT_WALK_NODES_MAX;
 pub use disk::{DirDisk, Disk, SimDisk};
-pub use error::{AppendError, CommitError, CreateError, OpenError, ReadError, SessionError, SourceError, WriteError};
+pub use error::{
+    AppendError, CommitError, CreateError, OpenError, ReadError, RetainError, SessionError, SourceError, WriteError,
+};
 pub use read::FetchPlan;
+pub use retain::{Planned, Retained};
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{

@@ -51,12 +51,13 @@ impl Store {
         })
     }
 
-    /// A source's snapshots, oldest first.
+    /// A source's snapshots, oldest first. Expired ones are hidden.
     #[must_use]
     pub fn snapshots(&self, source: &SourceId) -> Vec<SnapshotEntry> {
         let state = self.state.number_of(source).and_then(|number| self.state.source(number));
         let snapshots = state.map_or(&[][..], |state| &state.snapshots);
-        snapshots.iter().map(|snapshot| self.snapshot_entry(source, snapshot)).collect()
+        let live = snapshots.iter().filter(|snapshot| snapshot.expired.is_none());
+        live.map(|snapshot| self.snapshot_entry(source, snapshot)).collect()
     }
 
     fn snapshot_entry(&self, source: &SourceId, snapshot: &SnapshotState) -> SnapshotEntry {

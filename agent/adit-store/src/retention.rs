@@ -107,7 +107,7 @@ impl PolicyState {
 }
 
 /// The policy in force, and what will take its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyState {
     /// In force now.
     pub policy: Policy,
@@ -137,6 +137,23 @@ pub struct Guard {
     pub going: u32,
     /// Out of so many.
     pub of: u32,
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { going, of, .. } = self;
+        match self.kind {
+            GuardKind::Share => write!(f, "{going} of {of} snapshots would go at once")?,
+            GuardKind::Clock => f.write_str("the clock is in doubt")?,
+            GuardKind::Young => write!(f, "only young snapshots stay, {going} of {of} go")?,
+            GuardKind::Shrunk => write!(f, "what stays needs less than half of what is stored, {going} of {of} go")?,
+        }
+        f.write_str(match self.step {
+            GuardStep::Held => "; nothing expires until an admin allows it",
+            GuardStep::Alarm => "",
+            GuardStep::Allowed => "; allowed by an admin",
+        })
+    }
 }
 
 /// What a guard saw.

@@ -8,6 +8,7 @@ use crate::index::Index;
 use crate::ledger::{
     self, AllocEntry, CleanEntry, Entry, Genesis, Ledger, ProgressEntry, SealEntry, SourceEntry, State,
 };
+use crate::retain::RetentionClock;
 use crate::segment::{Class, Footer, MarkEntry, OpenSegment, Sealed, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::superblock::{NAMES, Superblock};
@@ -45,6 +46,7 @@ pub struct Store {
     pub(crate) healed: bool,
     /// Read-only stores: open segments as they were found.
     pub(crate) tails: Vec<Tail>,
+    pub(crate) clock: RetentionClock,
 }
 
 /// An open segment of a store that may not seal it.
@@ -255,6 +257,16 @@ impl Store {
     /// Appends one ledger block.
     pub(crate) fn note(&mut self, now: Moment, entries: &[Entry]) -> Result<(u64, LedgerHash), WriteError> {
         let disk = Arc::clone(&self.disk);
+        let clock = self.clock_entry(now);
+        let with_clock;
+        let entries = match clock {
+            None => entries,
+            Some(clock) => {
+                // CLEAN must stay the last.
+                with_clock = [&[clock], entries].concat();
+                &with_clock
+            }
+        };
         let noted = self.ledger.append(&*disk, &mut self.state, now.wall_s, entries);
         noted.map_err(|fault| self.fail(fault))
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What callers hand to the store and get back. Nothing here touches a disk.
 
+use crate::retention::Guard;
 use adit_wire::ids::{Id, KeyId, LedgerHash, PublicKey, SourceId, StoreId};
 use serde::{Deserialize, Serialize};
 
@@ -228,6 +229,24 @@ pub enum Event {
     IndexRebuilt(String),
     /// A damaged record was replaced by a healthy copy that its source sent again.
     Healed(Id),
+    /// Snapshots that no rule keeps any more are hidden now, and can be brought back for two days.
+    Expired {
+        /// Whose.
+        source: SourceId,
+        /// How many.
+        snapshots: u64,
+    },
+    /// The time to bring snapshots back is over.
+    Released {
+        /// Whose.
+        source: SourceId,
+        /// How many.
+        snapshots: u64,
+    },
+    /// A guard holds expiry or speaks up; `None` for the whole box.
+    Guarded(Option<SourceId>, Guard),
+    /// An unfinished session was given up after 14 days.
+    Abandoned(SourceId),
 }
 
 /// The store at a glance.

@@ -304,6 +304,15 @@ fn in_words(event: adit_store::Event) -> Event {
         Noticed::LedgerRepaired { copy, blocks } => format!("repaired {blocks} blocks of ledger copy {copy}"),
         Noticed::SuperblockRepaired(name) => format!("repaired {name}"),
         Noticed::IndexRebuilt(why) => format!("rebuilt the index: {why}"),
+        Noticed::Expired { source, snapshots } => {
+            format!("{snapshots} snapshots of {source} expired; they can be brought back for two days")
+        }
+        Noticed::Released { source, snapshots } => format!("{snapshots} expired snapshots of {source} are given up"),
+        Noticed::Abandoned(source) => format!("an unfinished backup of {source} was given up after 14 days"),
+        Noticed::Guarded(source, guard) => {
+            let whose = source.map_or_else(|| "the box".to_owned(), |source| source.to_string());
+            format!("retention of {whose}: {guard}")
+        }
         Noticed::Healed(id) => format!("record {id} is healthy again: its source sent it anew"),
     };
     Event::StoreNoted { what }

@@ -11,8 +11,8 @@ mod state_v1;
 
 pub(crate) use block::Block;
 pub(crate) use entry::{
-    AllocEntry, CleanEntry, CommitEntry, DropEntry, Entry, Genesis, OpenEntry, ProgressEntry, QuarantineEntry,
-    SealEntry, SourceEntry,
+    AbandonEntry, AllocEntry, CleanEntry, ClockEntry, CommitEntry, DropEntry, Entry, ExpireEntry, Genesis, GuardEntry,
+    OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry, SealEntry, SourceEntry,
 };
 pub(crate) use state::{Quarantine, SnapshotState, State};
 

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) swept: Option<SweepEntry>,
     /// When references were read anew last, by the retention clock.
     pub(crate) audited_s: u64,
+    /// The newest block that removed a segment.
+    pub(crate) removed_block: u64,
 }
 
 /// One source.
@@ -95,6 +97,8 @@ pub(crate) struct SegmentState {
     pub(crate) sealed: Option<SealedState>,
     /// It takes copies for a REWRITE that has not come yet: worth nothing until then.
     pub(crate) copy: bool,
+    /// The block of the REWRITE that named it; 0 for none.
+    pub(crate) rewrite_block: u64,
 }
 
 /// A sealed segment.
@@ -163,8 +167,8 @@ impl State {
                 source.snapshots.retain(|snapshot| !entry.seqs.contains(&snapshot.seq));
                 source.released += (before - source.snapshots.len()) as u64;
             }),
-            Entry::Drop(entry) => self.remove_segment(entry.segment),
-            Entry::Rewrite(entry) => self.apply_rewrite(entry),
+            Entry::Drop(entry) => self.remove_segment(block, entry.segment),
+            Entry::Rewrite(entry) => self.apply_rewrite(block, entry),
             Entry::Quarantine(entry) => self.quarantine.push(Quarantine {
                 segment: entry.segment,
                 from: entry.from,
@@ -210,6 +214,7 @@ impl State {
             promised_end: 0,
             sealed: None,
             copy,
+            rewrite_block: 0,
         };
         self.segments.insert(entry.segment, state);
         self.next_segment = self.next_segment.max(entry.segment.saturating_add(1));
@@ -249,16 +254,18 @@ impl State {
         snapshots.into_iter().flatten().filter(|snapshot| seqs.contains(&snapshot.seq)).for_each(change);
     }
 
-    fn remove_segment(&mut self, segment: u32) {
+    fn remove_segment(&mut self, block: u64, segment: u32) {
+        self.removed_block = block;
         self.segments.remove(&segment);
         self.quarantine.retain(|range| range.segment != segment);
     }
 
-    fn apply_rewrite(&mut self, entry: &RewriteEntry) {
-        entry.from.iter().for_each(|segment| self.remove_segment(*segment));
+    fn apply_rewrite(&mut self, block: u64, entry: &RewriteEntry) {
+        entry.from.iter().for_each(|segment| self.remove_segment(block, *segment));
         for segment in &entry.to {
             if let Some(segment) = self.segments.get_mut(segment) {
                 segment.copy = false;
+                segment.rewrite_block = block;
                 // All of it was promised where it came from.
                 segment.promised_end = segment.sealed.as_ref().map_or(0, |sealed| sealed.length);
             }

@@ -70,7 +70,7 @@ impl From<SourceV1> for SourceState {
 impl From<SegmentV1> for SegmentState {
     fn from(old: SegmentV1) -> Self {
         let SegmentV1 { class, created_s, alloc_block, promised_end, sealed } = old;
-        Self { class, created_s, alloc_block, promised_end, sealed, copy: false }
+        Self { class, created_s, alloc_block, promised_end, sealed, copy: false, rewrite_block: 0 }
     }
 }
 

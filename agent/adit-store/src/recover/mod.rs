@@ -10,6 +10,7 @@ use crate::bytes::PAGE_U64;
 use crate::disk::{Disk, Mode, Sharing, read_file, replace_file};
 use crate::error::{Fault, OpenError};
 use crate::ledger::{self, DropEntry, Entry, Ledger, ProgressEntry, QuarantineEntry, State};
+use crate::retain::RetentionClock;
 use crate::segment::{Class, OpenSegment, dir};
 use crate::session::Sessions;
 use crate::store::{Handles, Store, Tail, seal_entry, slot};
@@ -58,6 +59,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
         repair_superblocks(&*disk, &superblock, &found.damaged, &mut events)?;
         remove_unfinished(&*disk)?;
     }
+    let clock = RetentionClock::new(&loaded.state, superblock.created_s, now);
     let index = crate::index::Index::new(superblock.store_key, 0, superblock.memtable_entries(), read_only.is_none());
     let store = Store {
         disk,
@@ -76,6 +78,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
         told_full: false,
         healed: false,
         tails: Vec::new(),
+        clock,
     };
     recover(store, now)
 }

@@ -7,4 +7,5 @@ mod faults;
 mod golden;
 mod limits;
 mod model;
+mod retention;
 mod support;
