@@ -193,6 +193,12 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::DiskUnknown | Code::DiskInUse | Code::DiskTooSmall | Code::DiskNoPlace | Code::DiskLast => {
             "`adit box disk list` says what each disk is and holds"
         }
+        Code::NoEncryption => "use the hardware image, or let the host of the virtual machine encrypt its disk",
+        Code::NotEncrypted => "`adit box disk use SERIAL --encrypt` encrypts a blank disk before the first backup",
+        Code::ShareWrong => {
+            "use the state directory whose share was given for this very disk; if all shares are lost, so are the data: back up again to an emptied disk"
+        }
+        Code::ShareRefused => "`adit box peers list` names the machines; revoke one that holds a share and is not needed",
         Code::DiskFailed => "try another disk; `adit health` tells of this one",
         Code::Protocol
         | Code::KeyIdUsed

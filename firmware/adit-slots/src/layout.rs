@@ -41,9 +41,10 @@ pub const COPY_BYTES: usize = 4096;
 pub const STATE_RECORD_OFFSETS: [u64; 2] = [0, 64 << 10];
 /// Offsets of the two copies of the key set in the state partition, bytes.
 pub const STATE_KEYS_OFFSETS: [u64; 2] = [128 << 10, 192 << 10];
-/// Where room is kept for a LUKS share in the state partition, bytes; nothing is written there yet. A factory reset erases
-/// all from here on.
-pub const STATE_SHARE_OFFSET: u64 = 256 << 10;
+/// Offsets of the two copies of the box's part of the key of encrypted data in the state partition, bytes.
+pub const STATE_SHARE_OFFSETS: [u64; 2] = [256 << 10, 320 << 10];
+/// A factory reset erases all of the state partition from here on.
+pub const STATE_SHARE_OFFSET: u64 = STATE_SHARE_OFFSETS[0];
 /// Where room is kept for the last console and kernel log in the state partition, bytes; nothing is written there yet.
 pub const STATE_LOG_OFFSET: u64 = 512 << 10;
 /// Room for that log, bytes.
@@ -77,7 +78,8 @@ mod tests {
             (STATE_RECORD_OFFSETS[1], copy),
             (STATE_KEYS_OFFSETS[0], copy),
             (STATE_KEYS_OFFSETS[1], copy),
-            (STATE_SHARE_OFFSET, copy),
+            (STATE_SHARE_OFFSETS[0], copy),
+            (STATE_SHARE_OFFSETS[1], copy),
             (STATE_LOG_OFFSET, STATE_LOG_BYTES),
         ];
         ranges.push((STATE_BYTES, 0));

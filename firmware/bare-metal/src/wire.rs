@@ -106,6 +106,11 @@ fn recode(kind: (&str, &str, &str), body: &[u8]) -> bool {
         ("appliance", "14", "1") => same::<adit_wire::appliance::ReplaceDisk>(body),
         ("appliance", "15", "1") => same::<adit_wire::appliance::LocateDisk>(body),
         ("appliance", "16", "1") => same::<adit_wire::appliance::RetireDisk>(body),
+        ("appliance", "17", "1") => same::<adit_wire::appliance::EncryptDisk>(body),
+        ("appliance", "18", "1") => same::<adit_wire::appliance::LookAtLock>(body),
+        ("appliance", "19", "1") => same::<adit_wire::appliance::LockSeen>(body),
+        ("appliance", "20", "1") => same::<adit_wire::appliance::Unlock>(body),
+        ("appliance", "21", "1") => same::<adit_wire::appliance::AddShare>(body),
         _ => false,
     }
 }

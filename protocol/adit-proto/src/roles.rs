@@ -132,6 +132,10 @@ pub const TABLE: &[Row] = &[
     Row::new(Service::Appliance, 14, "REPLACEDISK", true, ADMIN),
     Row::new(Service::Appliance, 15, "LOCATEDISK", true, ADMIN),
     Row::new(Service::Appliance, 16, "RETIREDISK", true, ADMIN),
+    Row::new(Service::Appliance, 17, "ENCRYPTDISK", true, ADMIN),
+    Row::new(Service::Appliance, 18, "LOOKATLOCK", true, ADMIN | MONITOR),
+    Row::new(Service::Appliance, 20, "UNLOCK", true, ADMIN | MONITOR),
+    Row::new(Service::Appliance, 21, "ADDSHARE", true, ADMIN),
 ];
 
 /// The row of a request; `None` for answers and for methods that are not known here.

@@ -144,6 +144,9 @@ fn limits_are_the_documents() {
         ("UPDATE_PARTS_AHEAD", appliance::UPDATE_PARTS_AHEAD),
         ("LOCATE_S_MAX", u64::from(appliance::LOCATE_S_MAX)),
         ("WORDS_BYTES_MAX", appliance::WORDS_BYTES_MAX as u64),
+        ("SHARE_BYTES", appliance::SHARE_BYTES as u64),
+        ("WRONG_SHARES_MAX", u64::from(appliance::WRONG_SHARES_MAX)),
+        ("WRONG_SHARES_S", u64::from(appliance::WRONG_SHARES_S)),
         ("PERIOD_S_MAX", u64::from(backup::PERIOD_S_MAX)),
         ("CREDIT_FLOOR_BYTES", u64::from(backup::CREDIT_FLOOR_BYTES)),
     ]

@@ -5,7 +5,9 @@
 //! the life of data from afar: what empties a disk that holds something asks for a person at the box.
 
 use crate::frame::message;
+use crate::ids::PublicKey;
 use crate::list::Parts;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Longest serial number of a disk, bytes.
@@ -210,3 +212,78 @@ pub struct RetireDisk<'a> {
     pub serial: &'a str,
 }
 message!(RetireDisk<'a>, Appliance, 16, 1, Refused, |m| m.serial.len() <= SERIAL_BYTES_MAX);
+
+/// A peer's part of the secret that opens encrypted data; the box keeps the other part. Neither alone opens anything.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share(pub [u8; SHARE_BYTES]);
+
+/// Bytes of a [`Share`].
+pub const SHARE_BYTES: usize = 32;
+/// Wrong shares in a row before the next one has to wait.
+pub const WRONG_SHARES_MAX: u8 = 5;
+/// How long it waits, seconds.
+pub const WRONG_SHARES_S: u8 = 60;
+
+/// A secret is in no log.
+impl fmt::Debug for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Share(..)")
+    }
+}
+
+/// As [`UseDisk`], with the data encrypted (LUKS2, above a mirror if there is one). The sender has stored its share before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptDisk<'a> {
+    /// The disk.
+    #[serde(borrow)]
+    pub serial: &'a str,
+    /// The second disk of a mirror; empty for none.
+    pub mirror: &'a str,
+    /// The peer that keeps the share: the sender. When it is revoked, its share opens nothing any more.
+    pub holder: PublicKey,
+    /// Its share.
+    pub share: Share,
+}
+message!(EncryptDisk<'a>, Appliance, 17, 1, Refused, |m| m.serial.len() <= SERIAL_BYTES_MAX
+    && m.mirror.len() <= SERIAL_BYTES_MAX);
+
+/// Asks whether the data are encrypted, and open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookAtLock {}
+message!(LookAtLock, Appliance, 18, 1, Refused);
+
+/// How the lock is. All of it is what the machine says of itself: whoever holds it can change that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockSeen {
+    /// The data are encrypted.
+    pub encrypted: bool,
+    /// They are open and mounted, or were never locked.
+    pub open: bool,
+    /// Seconds since the kernel started.
+    pub uptime_s: u64,
+    /// Seconds between the last time that the machine wrote down before this start and the start; 0 when unknown.
+    pub off_s: u64,
+    /// Peers that hold a share.
+    pub holders: u8,
+}
+message!(LockSeen, Appliance, 19, 1, Skipped);
+
+/// Opens encrypted data. On open data it tells whether the share would open them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlock {
+    /// A holder's share.
+    pub share: Share,
+}
+message!(Unlock, Appliance, 20, 1, Refused);
+
+/// Lets another peer hold a share too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddShare {
+    /// The sender's own share.
+    pub share: Share,
+    /// The other one's.
+    pub new_share: Share,
+    /// The peer that keeps it.
+    pub holder: PublicKey,
+}
+message!(AddShare, Appliance, 21, 1, Refused);

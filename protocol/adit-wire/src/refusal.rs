@@ -159,6 +159,15 @@ codes! {
     DiskLast = 135, Operator, "this is the last whole copy of the data";
     /// Work on a disk failed.
     DiskFailed = 136, Hardware, "the disk could not be prepared";
+
+    /// The image has no encryption.
+    NoEncryption = 140, Operator, "this image has no encryption; the one for real machines has";
+    /// The data are not encrypted.
+    NotEncrypted = 141, Operator, "the data are not encrypted";
+    /// The share opens nothing here.
+    ShareWrong = 142, Operator, "this share does not open the data";
+    /// No more peers can hold a share, or nobody here has that key.
+    ShareRefused = 143, Operator, "no share can be given to that machine";
 }
 
 impl Code {

@@ -76,7 +76,8 @@ pub fn message(data: &[u8]) {
     decoded!(data, appliance::UpdatePart<'_>, appliance::Staged, appliance::Activate, appliance::Restart);
     decoded!(data, appliance::Doing, appliance::Progress<'_>, appliance::Disks, appliance::DisksListed<'_>);
     decoded!(data, appliance::UseDisk<'_>, appliance::ReplaceDisk<'_>, appliance::LocateDisk<'_>);
-    decoded!(data, appliance::RetireDisk<'_>);
+    decoded!(data, appliance::RetireDisk<'_>, appliance::EncryptDisk<'_>, appliance::LookAtLock);
+    decoded!(data, appliance::LockSeen, appliance::Unlock, appliance::AddShare);
 }
 
 /// A record: header, references, body, hash.

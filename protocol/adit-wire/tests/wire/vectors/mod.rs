@@ -8,9 +8,9 @@ use adit_wire::admin::{
     Unpair, Verified, Verify, Verifying,
 };
 use adit_wire::appliance::{
-    Activate, Disk, Disks, DisksListed, Doing, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
-    RetireDisk, SERIAL_BYTES_MAX, Slot, Staged, UPDATE_PART_BYTES_MAX, Update, UpdateAt, UpdatePart, UseDisk, Version,
-    WORDS_BYTES_MAX,
+    Activate, AddShare, Disk, Disks, DisksListed, Doing, EncryptDisk, LOCATE_S_MAX, LocateDisk, LockSeen, Look,
+    LookAtLock, Looked, Progress, ReplaceDisk, Restart, RetireDisk, SERIAL_BYTES_MAX, Share, Slot, Staged,
+    UPDATE_PART_BYTES_MAX, Unlock, Update, UpdateAt, UpdatePart, UseDisk, Version, WORDS_BYTES_MAX,
 };
 use adit_wire::backup::{
     Ack, Certified, Certify, Commit, Committed, Have, Having, Hello, IDS_MAX, Missing, Newest, Open, PERIOD_S_MAX,
@@ -439,6 +439,18 @@ fn appliance() -> Vec<Case> {
         case!(LocateDisk: "min" LocateDisk { serial: "", seconds: 0 },
             "typical" LocateDisk { serial: "WD-1", seconds: 30 },
             "max" LocateDisk { serial: text(SERIAL_BYTES_MAX), seconds: LOCATE_S_MAX }),
+        case!(EncryptDisk: "min" EncryptDisk { serial: "", mirror: "", holder: PublicKey([0; 32]), share: Share([0; 32]) },
+        "typical" EncryptDisk { serial: "WD-1", mirror: "WD-2", holder: KEY, share: Share([7; 32]) },
+        "max" EncryptDisk {
+            serial: text(SERIAL_BYTES_MAX), mirror: text(SERIAL_BYTES_MAX), holder: KEY, share: Share([0xff; 32]),
+        }),
+        case!(LookAtLock: "only" LookAtLock {}),
+        case!(LockSeen: "min" LockSeen { encrypted: false, open: false, uptime_s: 0, off_s: 0, holders: 0 },
+            "typical" LockSeen { encrypted: true, open: false, uptime_s: 90, off_s: 600, holders: 2 },
+            "max" LockSeen { encrypted: true, open: true, uptime_s: u64::MAX, off_s: u64::MAX, holders: u8::MAX }),
+        case!(Unlock: "min" Unlock { share: Share([0; 32]) }, "typical" Unlock { share: Share([7; 32]) }),
+        case!(AddShare: "min" AddShare { share: Share([0; 32]), new_share: Share([0; 32]), holder: PublicKey([0; 32]) },
+            "typical" AddShare { share: Share([7; 32]), new_share: Share([8; 32]), holder: KEY }),
         case!(RetireDisk: "min" RetireDisk { serial: "" }, "typical" RetireDisk { serial: "WD-1" },
             "max" RetireDisk { serial: text(SERIAL_BYTES_MAX) }),
     ]
