@@ -198,7 +198,9 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::ShareWrong => {
             "use the state directory whose share was given for this very disk; if all shares are lost, so are the data: back up again to an emptied disk"
         }
-        Code::ShareRefused => "`adit box peers list` names the machines; revoke one that holds a share and is not needed",
+        Code::ShareRefused => {
+            "`adit box peers list` names the machines; revoke one that holds a share and is not needed"
+        }
         Code::DiskFailed => "try another disk; `adit health` tells of this one",
         Code::Protocol
         | Code::KeyIdUsed

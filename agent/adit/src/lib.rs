@@ -22,6 +22,7 @@ pub mod reading;
 pub mod receipts;
 pub mod recovering;
 pub mod recovery;
+pub mod share;
 pub mod source;
 pub mod state;
 pub mod text;

@@ -41,6 +41,12 @@ pub mod names {
     pub const BASE: &str = "base.toml";
     /// What the newest run counted.
     pub const LAST: &str = "last.toml";
+    /// This machine's share of the key of the box's data.
+    pub const SHARE: &str = "unlock-share";
+    /// One that was sent, and perhaps taken.
+    pub const SHARE_NEW: &str = "unlock-share.new";
+    /// When and where the box's data were last seen open.
+    pub const SEEN: &str = "unlock-seen.toml";
     /// Held by the one run.
     pub const LOCK: &str = "lock";
 }

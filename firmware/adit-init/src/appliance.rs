@@ -4,12 +4,14 @@
 use crate::data::Data;
 use crate::disks::Refused;
 use crate::image::Image;
+use crate::lock::Lock;
 use crate::slots::Slots;
 use crate::update::Incoming;
 use crate::watchdog::Progress;
 use adit_slots::decide::Start;
 use adit_slots::record::{Record, Reset};
 use adit_slots::version::Version;
+use adit_wire::ids::PublicKey;
 use adit_wire::refusal::Code;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,6 +39,8 @@ pub(crate) enum Event {
     Disks,
     /// What each disk is, in words for the screen.
     DisksSeen(String),
+    /// Shares of revoked peers were taken back, or could not be.
+    Swept(bool),
     /// What a person who typed a line gets to read.
     Answer(String),
     /// The machine is to restart.
@@ -54,6 +58,7 @@ pub(crate) struct Appliance {
     pub(crate) start: Start,
     pub(crate) watchdog: String,
     pub(crate) progress: Progress,
+    pub(crate) lock: Lock,
     slots: Mutex<Slots>,
     /// What was remembered when the slots were last free: they may be busy with an update for a minute.
     record: Mutex<Record>,
@@ -80,10 +85,12 @@ impl Appliance {
         start: Start,
         watchdog: String,
         progress: Progress,
+        lock: Lock,
         slots: Slots,
         events: Sender<Event>,
     ) -> Self {
         Self {
+            lock,
             image,
             start,
             watchdog,
@@ -193,6 +200,11 @@ impl Appliance {
         }
     }
 
+    /// How long the machine was off before this start, as far as it knows, seconds.
+    pub(crate) fn off_s(&self) -> u64 {
+        self.slots().off_s()
+    }
+
     /// The one place for an update.
     pub(crate) fn update_lock(&self) -> Option<MutexGuard<'_, ()>> {
         self.update.try_lock().ok()
@@ -280,6 +292,28 @@ impl Appliance {
 fn has_records() -> bool {
     let segments = std::path::Path::new(crate::data::STORE).join("seg");
     std::fs::read_dir(segments).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The keys of all peers, as the agent's files say; none when one of them cannot be read or understood.
+pub(crate) fn peer_keys() -> Option<Vec<PublicKey>> {
+    let key = |file: std::io::Result<std::fs::DirEntry>| {
+        let path = file.ok()?.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            return Some(None);
+        }
+        let table: toml::Table = toml::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+        key_of(table.get("key")?.as_str()?).map(Some)
+    };
+    let keys: Vec<Option<PublicKey>> = std::fs::read_dir(PEERS).ok()?.map(key).collect::<Option<_>>()?;
+    Some(keys.into_iter().flatten().collect())
+}
+
+/// A key from its 64 hex digits.
+fn key_of(text: &str) -> Option<PublicKey> {
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+    rest.is_empty().then(|| PublicKey::from_slice(&bytes))?
 }
 
 /// Whether a peer of this role is paired, as the agent's files say.

@@ -5,6 +5,7 @@ use crate::appliance::{Appliance, Event};
 use crate::block::{self, Disk};
 use crate::data::{self, Data};
 use crate::image::Image;
+use crate::lock::Lock;
 use crate::modules::{self, Modules};
 use crate::preseed::{self, Preseed};
 use crate::services::{self, AGENT_CONFIG, Heard, Service};
@@ -50,7 +51,6 @@ pub(crate) struct Machine {
     pub(crate) appliance: Arc<Appliance>,
     pub(crate) events: Receiver<Event>,
     pub(crate) modules: Arc<std::sync::Mutex<Modules>>,
-    pub(crate) boot_node: String,
     pub(crate) settings: Preseed,
     pub(crate) console: Option<String>,
     pub(crate) key: String,
@@ -91,9 +91,9 @@ pub(crate) fn boot() -> Machine {
     let slots = leave_or_reset(slots, decided, disk.as_ref(), &progress);
 
     let (sender, events) = mpsc::channel();
-    let appliance =
-        Arc::new(Appliance::new(image, decided, watchdogs.join(", "), progress.clone(), slots, sender.clone()));
-    let boot_node = disk.as_ref().map(|disk| disk.node.clone()).unwrap_or_default();
+    let lock = note(Lock::new(disk.as_ref()), &mut trouble).unwrap_or_else(|| Lock::unreadable(disk.as_ref()));
+    let watchdogs = watchdogs.join(", ");
+    let appliance = Arc::new(Appliance::new(image, decided, watchdogs, progress.clone(), lock, slots, sender.clone()));
     let has_state = disk.as_ref().is_some_and(|disk| note(mount_state(disk, fresh), &mut trouble).is_some());
     let settings = note(read_settings(&appliance), &mut trouble).unwrap_or_default();
     let console = agent_console();
@@ -109,7 +109,6 @@ pub(crate) fn boot() -> Machine {
         appliance: Arc::clone(&appliance),
         events,
         modules: Arc::new(std::sync::Mutex::new(modules)),
-        boot_node,
         settings,
         console,
         key,
@@ -411,9 +410,9 @@ fn start_services(machine: &mut Machine, trouble: &mut Vec<String>) {
 
 /// Looks for the data aside: a disk may take long, or for ever.
 pub(crate) fn look_for_data(machine: &Machine) {
-    let boot_node = machine.boot_node.clone();
+    let appliance = Arc::clone(&machine.appliance);
     machine.appliance.aside("data", move || {
-        let (data, on_boot_disk) = data::bring_up(&boot_node);
+        let (data, on_boot_disk) = data::bring_up(&appliance.lock);
         Event::Data(data, on_boot_disk)
     });
 }

@@ -6,13 +6,17 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Longest text of a tool that goes into an error, bytes.
 const SAID_BYTES_MAX: usize = 400;
+
+/// How often a tool that was fed is looked at.
+const FED_EVERY: Duration = Duration::from_millis(10);
 
 /// Process ids that somebody waits for.
 static OURS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -59,6 +63,43 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<Ran> {
     let child = spawn(&mut command)?;
     let id = pid(&child);
     let output = child.wait_with_output();
+    ours().remove(&id);
+    let output = output?;
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok(Ran { code: output.status.code(), said })
+}
+
+/// Runs a tool to its end, with these bytes on its standard input; one that takes too long is killed. What it says has to fit
+/// a pipe.
+pub(crate) fn feed(
+    program: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    input: &[u8],
+    patience: Duration,
+) -> Result<Ran> {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn(&mut command)?;
+    let id = pid(&child);
+    let until = Instant::now() + patience;
+    let fed = move || -> std::io::Result<Output> {
+        if let Some(mut stdin) = child.stdin.take() {
+            // A tool that ended before it read says why.
+            let _unread = stdin.write_all(input);
+        }
+        while child.try_wait()?.is_none() {
+            if Instant::now() > until {
+                child.kill()?;
+                break;
+            }
+            thread::sleep(FED_EVERY);
+        }
+        child.wait_with_output()
+    };
+    let output = fed();
     ours().remove(&id);
     let output = output?;
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -115,6 +156,16 @@ mod tests {
         assert_eq!(error.to_string(), "sh -c echo no room >&2; exit 3: no room");
         assert_eq!(run("sh", &["-c", "exit 3"]).unwrap().code, Some(3));
         assert!(format!("{:#}", run("/nonexistent", &[]).unwrap_err()).starts_with("start /nonexistent"));
+    }
+
+    #[test]
+    fn a_tool_is_fed_through_a_pipe_and_not_waited_for_without_end() {
+        let long = Duration::from_secs(60);
+        let ran = feed("sh", &["-c", "cat; printf $WORD"], &[("WORD", "end")], b"secret ", long).unwrap();
+        assert_eq!((ran.code, ran.said.as_str()), (Some(0), "secret end"));
+        assert_eq!(feed("sh", &["-c", "exit 2"], &[], b"unread", long).unwrap().code, Some(2));
+        let ran = feed("sh", &["-c", "exec sleep 60"], &[], b"", Duration::ZERO).unwrap();
+        assert_eq!(ran.code, None, "it was killed");
     }
 
     #[test]

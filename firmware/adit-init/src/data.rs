@@ -2,8 +2,9 @@
 //! The data file system: found on a mirror, a disk of its own or the rest of the boot disk; checked, mounted, grown. Only a
 //! blank partition of a machine that never had data gets a new file system. Whatever else is wrong is told and left alone.
 
-use crate::block::{self, Disk};
+use crate::block::{self, Disk, Partition};
 use crate::children;
+use crate::lock::{self, Device, Lock};
 use crate::services::give;
 use adit_slots::layout::{DATA_NAME, DATA_TYPE, MIRROR_TYPE};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -29,6 +30,9 @@ const REMEMBERED: &str = "/var/lib/adit-init/data-uuid";
 /// Where the ext4 superblock lies and what it says, by the kernel's ext4.h.
 const SUPERBLOCK_AT: u64 = 1_024;
 
+/// What a person has to do about locked data.
+const LOCKED: &str = "locked since the start: an admin opens them with `adit box unlock`";
+
 /// How the data are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
@@ -37,6 +41,11 @@ pub(crate) enum Data {
     /// Mounted.
     Mounted {
         /// What should be told nevertheless; empty for nothing.
+        trouble: String,
+    },
+    /// Encrypted, and no holder of a share has opened them since the start.
+    Locked {
+        /// What should be told besides; empty for nothing.
         trouble: String,
     },
     /// There, but not to be used: a person has to look.
@@ -49,20 +58,27 @@ impl Data {
         matches!(self, Self::Mounted { .. })
     }
 
+    /// Whether they are all there, open or not.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(self, Self::Mounted { .. } | Self::Locked { .. })
+    }
+
     /// In words for a person.
     pub(crate) fn words(&self) -> String {
         match self {
             Self::None(why) => format!("no data yet: {why}"),
             Self::Mounted { trouble } if trouble.is_empty() => "mounted".to_owned(),
             Self::Mounted { trouble } => format!("mounted; {trouble}"),
+            Self::Locked { trouble } if trouble.is_empty() => LOCKED.to_owned(),
+            Self::Locked { trouble } => format!("{LOCKED}; {trouble}"),
             Self::Damaged(why) => format!("not usable: {why}"),
         }
     }
 }
 
 /// Finds and mounts the data; answers how they are and whether they lie on the boot disk.
-pub(crate) fn bring_up(boot_node: &str) -> (Data, bool) {
-    let found = match find(boot_node) {
+pub(crate) fn bring_up(lock: &Lock) -> (Data, bool) {
+    let found = match find(lock.boot_node()) {
         Ok(Some(found)) => found,
         Ok(None) => {
             let why = "the boot disk is too small, and no other disk was taken (adit box disk use)";
@@ -70,11 +86,25 @@ pub(crate) fn bring_up(boot_node: &str) -> (Data, bool) {
         }
         Err(error) => return (Data::Damaged(format!("{error:#}")), false),
     };
-    let data = match prepare(&found) {
-        Ok(()) => Data::Mounted { trouble: found.trouble.to_owned() },
+    let trouble = found.trouble.to_owned();
+    let data = match prepare(&found, lock) {
+        Ok(Ready::Mounted) => Data::Mounted { trouble },
+        Ok(Ready::Locked) => Data::Locked { trouble },
         Err(error) => Data::Damaged(format!("{error:#}")),
     };
     (data, found.on_boot_disk)
+}
+
+/// The device on which the data lie, encrypted or not.
+pub(crate) fn device(boot_node: &str) -> Result<PathBuf> {
+    let found = find(boot_node)?.context("there is no disk with the data")?;
+    Ok(found.path)
+}
+
+/// What came of a device with data.
+enum Ready {
+    Mounted,
+    Locked,
 }
 
 /// The device with the data.
@@ -92,10 +122,17 @@ fn find(boot_node: &str) -> Result<Option<Found>> {
     if disks.iter().any(|disk| disk.partition(MIRROR_TYPE).is_some()) {
         return assemble().map(|trouble| Some(Found { path: PathBuf::from(ARRAY), on_boot_disk: false, trouble }));
     }
-    let own = disks.iter().filter(|disk| disk.node != boot_node).filter_map(|disk| disk.partition(DATA_TYPE));
-    let own: Vec<PathBuf> = own.map(|partition| partition.path.clone()).collect();
+    let own = disks.iter().filter(|disk| disk.node != boot_node);
+    let own: Vec<(&Disk, &Partition)> = own.filter_map(|disk| Some((disk, disk.partition(DATA_TYPE)?))).collect();
     match own.as_slice() {
-        [one] => return Ok(Some(Found { path: one.clone(), on_boot_disk: false, trouble: "" })),
+        [(disk, partition)] => {
+            if !is_used(&partition.path)
+                && let Err(error) = disk.grow_last()
+            {
+                log::error!("let the partition fill {}: {error:#}", disk.node);
+            }
+            return Ok(Some(Found { path: partition.path.clone(), on_boot_disk: false, trouble: "" }));
+        }
         [] => {}
         several => bail!("{} disks hold data of a box; leave one of them in", several.len()),
     }
@@ -141,10 +178,11 @@ fn progress(completed: &str) -> Option<u64> {
     done.saturating_mul(100).checked_div(all)
 }
 
-/// Whether a device is mounted anywhere.
-pub(crate) fn is_mounted(path: &Path) -> bool {
+/// Whether a device is mounted anywhere, or something is built upon it.
+pub(crate) fn is_used(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     mounts.lines().filter_map(|line| line.split(' ').next()).any(|from| Path::new(from) == path)
+        || carries_another(path)
 }
 
 /// Takes a member back that was away for a while: what it missed is written to it again.
@@ -163,8 +201,16 @@ pub(crate) fn add_back() -> Result<()> {
     Ok(())
 }
 
-/// Stops the array, so that the next start finds it clean.
-pub(crate) fn stop_array() {
+/// Whether something is built upon a partition: a mirror, an encrypted volume.
+fn carries_another(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let holders = Path::new("/sys/class/block").join(name).join("holders");
+    fs::read_dir(holders).is_ok_and(|mut holders| holders.next().is_some())
+}
+
+/// Stops what the data lie on, so that the next start finds it clean.
+pub(crate) fn stop() {
+    lock::close();
     if Path::new("/sys/block/md127").exists()
         && let Err(error) = children::must("/sbin/mdadm", &["--stop", ARRAY])
     {
@@ -181,12 +227,13 @@ fn members() -> Vec<PathBuf> {
 /// Assembles the mirror: with both members when they come in time, else with the one that is there. Answers what is wrong.
 fn assemble() -> Result<&'static str> {
     let until = Instant::now() + MIRROR_WAIT;
-    while members().len() < 2 && Instant::now() < until {
+    let runs = Path::new("/sys/block/md127").exists();
+    while !runs && members().len() < 2 && Instant::now() < until {
         thread::sleep(Duration::from_millis(100));
     }
     let members = members();
     let nodes: Vec<&str> = members.iter().filter_map(|path| path.to_str()).collect();
-    if !Path::new("/sys/block/md127").exists() {
+    if !runs {
         children::must("/sbin/mdadm", &[&["--assemble", "--run", ARRAY], nodes.as_slice()].concat())
             .context("assemble the mirror")?;
     }
@@ -196,8 +243,12 @@ fn assemble() -> Result<&'static str> {
 
 /// Makes a file system where there never was one, checks it, mounts it, grows it. Once there were data, only the very file
 /// system that held them is used: an empty one in its place would look to every source like a box that lost all.
-fn prepare(found: &Found) -> Result<()> {
-    let path = &found.path;
+fn prepare(found: &Found, lock: &Lock) -> Result<Ready> {
+    let path = match lock.device(&found.path)? {
+        Device::Plain(path) | Device::Open(path) => path,
+        Device::Locked => return Ok(Ready::Locked),
+    };
+    let path = &path;
     let known = remembered();
     let content = block::content(path);
     let is_ours = content == format!("ext4 \"{DATA_NAME}\"");
@@ -223,7 +274,7 @@ fn prepare(found: &Found) -> Result<()> {
     if known.is_none() {
         crate::boot::write_durably(Path::new(REMEMBERED), uuid.as_bytes())?;
     }
-    Ok(())
+    Ok(Ready::Mounted)
 }
 
 /// Makes an empty file system. Tables of inodes are made in the background, or a large disk would take minutes.

@@ -5,7 +5,10 @@
 use crate::block::{self, Disk};
 use crate::children;
 use crate::data::{self, ARRAY};
+use crate::lock::Lock;
 use adit_slots::layout::{DATA_NAME, DATA_TYPE, ESP_TYPE, MIRROR_NAME, MIRROR_TYPE};
+use adit_wire::appliance::Share;
+use adit_wire::ids::PublicKey;
 use adit_wire::refusal::Code;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -144,11 +147,21 @@ fn blank(serial: &str) -> Result<Disk, Refused> {
     Ok(known.disk)
 }
 
+/// Whether data to come are encrypted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Closed<'a> {
+    /// They are not.
+    No,
+    /// They are; the share and the peer that holds it.
+    By(&'a Share, PublicKey),
+}
+
 /// Takes one disk for the data, or two as a mirror. Data that lie elsewhere already are not moved: then it is refused.
 pub(crate) fn take(
-    serial: &str,
-    mirror: &str,
+    (serial, mirror): (&str, &str),
     boot_holds_data: bool,
+    lock: &Lock,
+    closed: Closed<'_>,
     mut tell: impl FnMut(&str),
 ) -> Result<(), Refused> {
     if list().iter().any(|known| matches!(known.part, Part::Data | Part::Member | Part::Rebuilding | Part::Failed)) {
@@ -165,19 +178,35 @@ pub(crate) fn take(
         return Err(Refused::new(Code::DiskUnknown, "a mirror needs two disks"));
     }
     let second = if mirror.is_empty() { None } else { Some(blank(mirror)?) };
+    match closed {
+        Closed::No => lock.forget()?,
+        Closed::By(_, holder) => lock.begin(holder)?,
+    }
     data::forget_place()?;
     let Some(second) = second else {
-        tell("makes a file system");
+        tell("makes a partition");
         let path = first.partition_whole(DATA_NAME, DATA_TYPE)?;
-        return Ok(data::format(&path, DATA_NAME)?);
+        return fill(path, lock, closed, tell);
     };
     tell("makes partitions");
     let paths = [first.partition_whole(MIRROR_NAME, MIRROR_TYPE)?, second.partition_whole(MIRROR_NAME, MIRROR_TYPE)?];
     let [first, second] = &paths;
     tell("makes the mirror");
     create(&[&text(first)?, &text(second)?])?;
+    fill(PathBuf::from(ARRAY), lock, closed, tell)
+}
+
+/// Makes the file system, in an encrypted volume where one is wanted.
+fn fill(path: PathBuf, lock: &Lock, closed: Closed<'_>, mut tell: impl FnMut(&str)) -> Result<(), Refused> {
+    let path = match closed {
+        Closed::No => path,
+        Closed::By(share, _) => {
+            tell("makes an encrypted volume");
+            lock.make(&path, share)?
+        }
+    };
     tell("makes a file system");
-    Ok(data::format(Path::new(ARRAY), DATA_NAME)?)
+    Ok(data::format(&path, DATA_NAME)?)
 }
 
 /// Both disks were just blanked, so what they hold is alike enough for a mirror: what was never written is never read.
@@ -265,7 +294,7 @@ pub(crate) fn empty(serial: &str) -> Result<(), Refused> {
     let free = match known.part {
         Part::Foreign | Part::Failed => true,
         // Prepared for data, but they never came up on it.
-        Part::Data => known.disk.partition(DATA_TYPE).is_some_and(|partition| !data::is_mounted(&partition.path)),
+        Part::Data => known.disk.partition(DATA_TYPE).is_some_and(|partition| !data::is_used(&partition.path)),
         Part::System | Part::Member | Part::Rebuilding | Part::Blank => false,
     };
     if !free {

@@ -13,6 +13,7 @@ mod data;
 mod disks;
 mod gate;
 mod image;
+mod lock;
 mod logger;
 mod modules;
 mod netlink;

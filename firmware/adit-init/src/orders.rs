@@ -3,16 +3,18 @@
 //! thread a caller. Who may connect is the file's mode: root and the agent.
 
 use crate::appliance::{Appliance, Event};
-use crate::disks::{self, Part, Refused};
+use crate::disks::{self, Closed, Part, Refused};
 use crate::services::give;
 use crate::update::Incoming;
 use adit_slots::record::{Slot, SlotState};
 use adit_slots::version::Version;
 use adit_wire::appliance::{
-    self, Activate, Disk, Disks, DisksListed, Doing, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
-    RetireDisk, Staged, UPDATE_PART_BYTES_MAX, Update, UpdateAt, UpdatePart, UseDisk, WORDS_BYTES_MAX,
+    self, Activate, AddShare, Disk, Disks, DisksListed, Doing, EncryptDisk, LocateDisk, LockSeen, Look, LookAtLock,
+    Looked, Progress, ReplaceDisk, Restart, RetireDisk, Staged, UPDATE_PART_BYTES_MAX, Unlock, Update, UpdateAt,
+    UpdatePart, UseDisk, WORDS_BYTES_MAX,
 };
 use adit_wire::frame::{FLAG_END, Header, Kind, METHOD_REFUSED, Message, MessageError, PREFIX_BYTES, Service};
+use adit_wire::ids::PublicKey;
 use adit_wire::list::{Parts, encode_part};
 use adit_wire::refusal::{Code, DETAIL_BYTES_MAX};
 use anyhow::Result;
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Where the agent finds it.
 const SOCKET: &str = "/run/adit/init.sock";
@@ -70,6 +73,8 @@ impl<'a> Caller<'a> {
         self.stream.set_read_timeout(Some(CALLER_WAIT))?;
         self.stream.set_write_timeout(Some(CALLER_WAIT))?;
         let (kind, body) = self.receive()?;
+        // It may hold a share.
+        let body = Zeroizing::new(body);
         match self.obey(kind, &body) {
             Ok(()) => Ok(()),
             Err(Failure::Refused(refused)) => {
@@ -142,9 +147,28 @@ impl<'a> Caller<'a> {
             }
             UseDisk::KIND => {
                 let UseDisk { serial, mirror } = UseDisk::decode(body)?;
-                let boot_holds_data = self.appliance.boot_holds_data();
-                disks::take(serial, mirror, boot_holds_data, |doing| self.tell(doing))?;
+                let (boot_holds_data, lock) = (self.appliance.boot_holds_data(), &self.appliance.lock);
+                disks::take((serial, mirror), boot_holds_data, lock, Closed::No, |doing| self.tell(doing))?;
                 self.appliance.tell(Event::DataChanged);
+                Ok(self.send(&Doing {}, true)?)
+            }
+            EncryptDisk::KIND => self.encrypt(EncryptDisk::decode(body)?),
+            LookAtLock::KIND => self.look_at_lock(LookAtLock::decode(body)?),
+            Unlock::KIND => {
+                let opened = self.appliance.lock.open(&Unlock::decode(body)?.share)?;
+                let sent = self.send(&Doing {}, true);
+                if opened || !self.appliance.data().0.is_mounted() {
+                    // The agent starts again with its store: the answer goes before.
+                    log::info!("the data were opened by a share");
+                    self.appliance.tell(Event::DataChanged);
+                }
+                Ok(sent?)
+            }
+            AddShare::KIND => {
+                let AddShare { share, new_share, holder } = AddShare::decode(body)?;
+                paired(&holder)?;
+                self.appliance.lock.add(&share, &new_share, holder)?;
+                log::info!("another peer holds a share of the data's key");
                 Ok(self.send(&Doing {}, true)?)
             }
             ReplaceDisk::KIND => {
@@ -192,6 +216,29 @@ impl<'a> Caller<'a> {
         Ok(self.send(&looked, true)?)
     }
 
+    fn encrypt(&mut self, order: EncryptDisk<'_>) -> Result<(), Failure> {
+        let EncryptDisk { serial, mirror, holder, share } = order;
+        paired(&holder)?;
+        let (boot_holds_data, lock) = (self.appliance.boot_holds_data(), &self.appliance.lock);
+        let closed = Closed::By(&share, holder);
+        disks::take((serial, mirror), boot_holds_data, lock, closed, |doing| self.tell(doing))?;
+        let sent = self.send(&Doing {}, true);
+        self.appliance.tell(Event::DataChanged);
+        Ok(sent?)
+    }
+
+    fn look_at_lock(&mut self, LookAtLock {}: LookAtLock) -> Result<(), Failure> {
+        let holders = self.appliance.lock.holders();
+        let seen = LockSeen {
+            encrypted: holders.is_some(),
+            open: self.appliance.data().0.is_mounted(),
+            uptime_s: crate::start::uptime().as_secs(),
+            off_s: self.appliance.off_s(),
+            holders: holders.map_or(0, |holders| u8::try_from(holders.len()).unwrap_or(u8::MAX)),
+        };
+        Ok(self.send(&seen, true)?)
+    }
+
     fn disks(&mut self, Disks {}: Disks) -> Result<(), Failure> {
         let mut listed = Vec::new();
         for known in disks::list() {
@@ -233,6 +280,12 @@ impl<'a> Caller<'a> {
         let version = self.appliance.stage(incoming)?;
         Ok(self.send(&Staged { version: triple(version) }, true)?)
     }
+}
+
+/// A share goes to a peer alone: it is wiped when the peer is revoked.
+fn paired(holder: &PublicKey) -> Result<(), Refused> {
+    let known = crate::appliance::peer_keys().is_some_and(|keys| keys.contains(holder));
+    if known { Ok(()) } else { Err(Refused::new(Code::ShareRefused, "no peer has that key")) }
 }
 
 /// Why an order ended early.

@@ -42,6 +42,7 @@ pub(crate) struct Slots {
     paths: Option<Paths>,
     record: Record,
     trouble: Vec<String>,
+    off_s: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl Slots {
             paths: partitions.map(|(esp, state)| Paths { esp, state }),
             record: Record::default(),
             trouble: Vec::new(),
+            off_s: 0,
         };
         let loaded = slots.load();
         let fresh = matches!(loaded, Ok(None));
@@ -87,6 +89,7 @@ impl Slots {
             Vec::new()
         });
         let known = (self.record != Record::default()).then_some(self.record);
+        self.off_s = known.map_or(0, |record| clock::kept_s().saturating_sub(record.time_s));
         let found = Found {
             version: image.version,
             floor: image.floor,
@@ -110,6 +113,11 @@ impl Slots {
     /// The record.
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// From the last time that this machine wrote down to this start, seconds; 0 when unknown.
+    pub(crate) const fn off_s(&self) -> u64 {
+        self.off_s
     }
 
     /// The key set that counts: the newer one of the image's and the stored one.
@@ -262,10 +270,15 @@ fn boot_id() -> [u8; 16] {
 
 /// A partition as adit-slots reads and writes it: a flush reaches the medium, and what is read after it comes from there.
 #[derive(Debug)]
-struct Partition(File);
+pub(crate) struct Partition(File);
 
 impl Partition {
-    fn open(path: &Path) -> Result<Self> {
+    /// For what is no record.
+    pub(crate) fn into_file(self) -> File {
+        self.0
+    }
+
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path);
         Ok(Self(file.with_context(|| format!("open {}", path.display()))?))
     }
@@ -315,7 +328,11 @@ impl embedded_io::Seek for Partition {
 pub(crate) fn factory_reset(mut slots: Slots, boot: &Disk, progress: &Progress, mut tell: impl FnMut(&str)) -> ! {
     loop {
         let (done, outcome) = match slots.record.factory_reset {
-            FactoryReset::Asked => (FactoryReset::VarErased, erase(boot, VAR_TYPE, progress, &mut tell)),
+            // The box's part of the key first: what is encrypted is lost from that moment on.
+            FactoryReset::Asked => (
+                FactoryReset::VarErased,
+                slots.erase_shares().and_then(|()| erase(boot, VAR_TYPE, progress, &mut tell)),
+            ),
             FactoryReset::VarErased => (FactoryReset::DataErased, erase_data(boot, progress, &mut tell)),
             FactoryReset::DataErased | FactoryReset::None => (FactoryReset::None, slots.erase_shares()),
         };

@@ -2,7 +2,7 @@
 //! After the start: events are answered, the agent is guarded, the start is judged, the screen is kept true, and the
 //! machine ends in order when it is to end.
 
-use crate::appliance::{Event, has_peer};
+use crate::appliance::{Event, has_peer, peer_keys};
 use crate::boot::{self, Machine};
 use crate::disks;
 use crate::gate::{Gate, Judgement, Seen};
@@ -75,6 +75,8 @@ struct Steady<'a> {
     /// Something came or went since; and whether somebody looks just now: one disk tells of itself many times.
     disks_due: bool,
     looks: bool,
+    /// Key slots of revoked peers are being wiped.
+    sweeps: bool,
     mirror: String,
     has_admin: bool,
     drawn: Option<Panel>,
@@ -98,6 +100,7 @@ impl<'a> Steady<'a> {
             disks: String::new(),
             disks_due: true,
             looks: false,
+            sweeps: false,
             mirror: String::new(),
             has_admin: has_peer("admin"),
             drawn: None,
@@ -132,6 +135,8 @@ impl<'a> Steady<'a> {
             Event::DataChanged => boot::look_for_data(self.machine),
             Event::Disks => self.disks_due = true,
             Event::DisksSeen(words) => (self.disks, self.looks) = (words, false),
+            // What failed is tried again after a restart.
+            Event::Swept(done) => self.sweeps = !done,
             Event::Answer(more) => {
                 self.more = (!more.is_empty()).then(|| (Instant::now(), more));
                 // A person who typed wants to see the answer, and the typing left its traces.
@@ -179,6 +184,7 @@ impl<'a> Steady<'a> {
             self.has_admin = has_peer("admin");
             self.outside |= network::heard_from_outside();
             self.network_changed();
+            self.sweep_shares();
         }
         if self.disks_due && !self.looks {
             (self.disks_due, self.looks) = (false, true);
@@ -205,7 +211,8 @@ impl<'a> Steady<'a> {
             serves: self.ready_since.map(|since| since.elapsed()),
             silent: self.machine.heard.as_ref().and_then(|heard| heard.silent_for()),
             data_expected: on_trial && record.data_expected,
-            data_there: data.is_mounted(),
+            // Whether locked data open is no question of the version.
+            data_there: data.is_there(),
             contact_expected: on_trial && self.contact_expected,
             network_there: self.network_was,
         };
@@ -213,7 +220,7 @@ impl<'a> Steady<'a> {
             Judgement::Wait => {}
             Judgement::Good => {
                 self.judged = true;
-                match self.machine.appliance.confirm(data.is_mounted()) {
+                match self.machine.appliance.confirm(data.is_there()) {
                     Ok(()) => crate::panel::say(&format!(
                         "adit-init: {:.2} s: version {} is confirmed",
                         start::uptime().as_secs_f64(),
@@ -241,6 +248,26 @@ impl<'a> Steady<'a> {
         let now_s = clock::kept_s();
         let contact_s = if network::peers_connected() { now_s } else { 0 };
         self.machine.appliance.remember(|record| decide::tick(record, ran_s, now_s, contact_s));
+    }
+
+    /// A peer that was revoked holds no share any more.
+    fn sweep_shares(&mut self) {
+        if self.sweeps || self.machine.appliance.lock.holders().is_none() {
+            return;
+        }
+        let Some(peers) = peer_keys().filter(|peers| self.machine.appliance.lock.needs_sweep(peers)) else { return };
+        self.sweeps = true;
+        let appliance = Arc::clone(&self.machine.appliance);
+        self.machine.appliance.aside("shares", move || {
+            let swept = appliance.lock.sweep(&peers);
+            match &swept {
+                Ok(()) => log::info!("the share of a peer that was revoked opens nothing any more"),
+                Err(refused) => {
+                    appliance.trouble(format!("take back a share: {} {}", refused.code.text(), refused.detail));
+                }
+            }
+            Event::Swept(swept.is_ok())
+        });
     }
 
     /// Takes back what returned, and reads what each disk is.
@@ -347,7 +374,7 @@ impl<'a> Steady<'a> {
         if let Err(error) = power::unmount() {
             log::error!("unmount: {error:#}");
         }
-        data::stop_array();
+        data::stop();
         power::now(how);
     }
 }

@@ -276,15 +276,33 @@ impl Appliance {
     /// # Errors
     /// When it cannot be run.
     pub fn admin(&self, arguments: &[&str]) -> Result<Ran> {
-        // The agent restarts once when the data came late, and a person would ask again, as the message says.
-        let until = Instant::now() + ASKED_AGAIN_FOR;
-        loop {
-            let ran = self.admin.run(arguments)?;
-            if ran.code != UNREACHABLE || Instant::now() > until {
-                return Ok(ran);
-            }
-            std::thread::sleep(Duration::from_millis(300));
-        }
+        self.admin.run_patiently(arguments)
+    }
+
+    /// A file of the admin's state directory.
+    #[must_use]
+    pub fn admin_file(&self, name: &str) -> PathBuf {
+        self.admin.state.join(name)
+    }
+
+    /// Pairs another machine with a token, in this role; [`Self::run_as`] runs its `adit` then.
+    ///
+    /// # Errors
+    /// What a program said.
+    pub fn pair_as(&self, name: &str, role: &str, token: &str) -> Result<()> {
+        fs::create_dir_all(self.machine.file(name))?;
+        let address = self.admin.reached.context("the admin is not paired")?.to_string();
+        self.run_as(name, &["pair", "--role", role, "--name", name, "--address", &address, token])?.succeeded()?;
+        Ok(())
+    }
+
+    /// Runs the `adit` of another machine.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn run_as(&self, name: &str, arguments: &[&str]) -> Result<Ran> {
+        let other = Admin { program: self.admin.program.clone(), state: self.machine.file(name), reached: None };
+        other.run_patiently(arguments)
     }
 
     /// Starts an update from the admin's machine and leaves it running.
@@ -392,6 +410,18 @@ impl Appliance {
 impl Admin {
     fn state(&self) -> Result<&str> {
         self.state.to_str().context("a path of the harness is not UTF-8")
+    }
+
+    fn run_patiently(&self, arguments: &[&str]) -> Result<Ran> {
+        // The agent restarts once when the data came late, and a person would ask again, as the message says.
+        let until = Instant::now() + ASKED_AGAIN_FOR;
+        loop {
+            let ran = self.run(arguments)?;
+            if ran.code != UNREACHABLE || Instant::now() > until {
+                return Ok(ran);
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Ran> {

@@ -46,9 +46,11 @@ mod appliance_bad_update;
 mod appliance_boots;
 mod appliance_disks;
 mod appliance_grows;
+mod appliance_locked;
 mod appliance_power_cuts;
 mod appliance_refuses;
 mod appliance_reset;
+mod appliance_stolen;
 mod appliance_updates;
 mod bad_sector;
 mod bmc_fan_and_heat;
@@ -110,6 +112,8 @@ scenarios! {
     Slow appliance_refuses = appliance_refuses::play "thirteen updates that are not right: each refused with its own words"
     Slow appliance_disks = appliance_disks::play "two blank disks become a mirror, one is pulled and replaced, others stay untouched"
     Slow appliance_grows = appliance_grows::play "the boot disk becomes larger: the data fill it, and are there"
+    Slow appliance_locked = appliance_locked::play "encrypted data: locked after a power cut, told, opened by holders of a share"
+    Slow appliance_stolen = appliance_stolen::play "a box started later or elsewhere stays locked; its admin opens it, a larger disk is filled"
     Slow appliance_reset = appliance_reset::play "a factory reset at the box, cut in the middle: nothing is left"
     Fast appliance_power_cuts = appliance_power_cuts::few "power cuts in an update: every state is judged, two are booted"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit box show|update|restart|disk …`: the machine below the agent, where it runs from an image of adit's own.
+//! `adit box show|update|restart|disk|unlock|share …`: the machine below the agent, where it runs from an image of adit's own.
 
+use super::box_lock::{ShareArgs, UnlockArgs};
 use super::{print, print_json, say};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::net::{self, Way};
 use crate::progress::Meter;
 use crate::prompt;
+use crate::share;
+use crate::state::{StateDir, names};
 use crate::text::{self, Lines as _};
 use adit_link::{Door, Link, LinkError};
 use adit_wire::appliance::{
-    Activate, Disk, Disks, DisksListed, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk, Restart,
-    RetireDisk, Slot, Staged, UPDATE_PART_BYTES_MAX, UPDATE_PARTS_AHEAD, Update, UpdateAt, UpdatePart, UseDisk,
-    Version,
+    Activate, Disk, Disks, DisksListed, EncryptDisk, LOCATE_S_MAX, LocateDisk, Look, Looked, Progress, ReplaceDisk,
+    Restart, RetireDisk, Slot, Staged, UPDATE_PART_BYTES_MAX, UPDATE_PARTS_AHEAD, Update, UpdateAt, UpdatePart,
+    UseDisk, Version,
 };
 use adit_wire::frame::Message;
 use serde_json::json;
@@ -57,6 +60,10 @@ pub(super) enum MachineVerb {
     /// The box's disks.
     #[command(subcommand)]
     Disk(DiskVerb),
+    /// Open the box's encrypted data after a restart: shows address, network and outage, and asks.
+    Unlock(UnlockArgs),
+    /// Make a share of the key of the box's data for another peer, and print it.
+    Share(ShareArgs),
 }
 
 /// What can be asked of disks.
@@ -75,6 +82,9 @@ pub(super) enum DiskVerb {
         /// Serial number of the second disk of a mirror.
         #[arg(long, value_name = "SERIAL")]
         mirror: Option<String>,
+        /// Encrypt the data: after each restart `adit box unlock` here has to open them.
+        #[arg(long)]
+        encrypt: bool,
         /// The serial number once more, instead of typing it when asked.
         #[arg(long, value_name = "SERIAL")]
         confirm: Option<String>,
@@ -109,8 +119,12 @@ pub(super) enum DiskVerb {
 
 impl MachineVerb {
     /// Does it, over a link to the box.
-    pub(super) async fn run(&self, way: &Way) -> Result<Exit, Failure> {
-        self.confirmed()?;
+    pub(super) async fn run(&self, way: &Way, state: &StateDir) -> Result<Exit, Failure> {
+        match self {
+            Self::Unlock(unlock) => return unlock.run(way, state).await,
+            Self::Share(share) => return share.run(way, state).await,
+            Self::Show { .. } | Self::Update { .. } | Self::Restart { .. } | Self::Disk(_) => self.confirmed()?,
+        }
         let link = way.connect(Door::Main).await?;
         let exit = match self {
             Self::Show { json } => show(&link, *json).await?,
@@ -120,7 +134,8 @@ impl MachineVerb {
                 say("the box restarts");
                 Exit::Done
             }
-            Self::Disk(verb) => disk(&link, verb).await?,
+            Self::Disk(verb) => disk(&link, verb, way, state).await?,
+            Self::Unlock(_) | Self::Share(_) => Exit::Done,
         };
         link.close(None).await;
         Ok(exit)
@@ -141,6 +156,8 @@ impl MachineVerb {
             Self::Show { .. }
             | Self::Update { .. }
             | Self::Restart { yes: true, .. }
+            | Self::Unlock(_)
+            | Self::Share(_)
             | Self::Disk(DiskVerb::List { .. } | DiskVerb::Locate { .. }) => Ok(()),
         }
     }
@@ -328,10 +345,21 @@ async fn judged(way: &Way, version: Version) -> Result<Exit, Failure> {
     }
 }
 
-async fn disk(link: &Link, verb: &DiskVerb) -> Result<Exit, Failure> {
+async fn disk(link: &Link, verb: &DiskVerb, way: &Way, state: &StateDir) -> Result<Exit, Failure> {
     match verb {
         DiskVerb::List { json } => list(link, *json).await?,
-        DiskVerb::Use { serial, mirror, .. } => {
+        DiskVerb::Use { serial, mirror, encrypt: true, .. } => {
+            // Kept before it is sent: whatever is cut off, no data lie behind a share that nobody has.
+            let secret = share::new();
+            state.write(names::SHARE_NEW, &secret[..])?;
+            let mirror = mirror.as_deref().unwrap_or_default();
+            let (holder, share) = (way.identity.public_key(), share::message(&secret));
+            watch(link, &EncryptDisk { serial, mirror, holder, share }).await?;
+            share::keep(state, &secret)?;
+            say("the disk is taken; its data are encrypted, and after each restart `adit box unlock` here opens them");
+            say("let another peer hold a share too (`adit box share NAME`): without any share the data are lost");
+        }
+        DiskVerb::Use { serial, mirror, encrypt: false, .. } => {
             let mirror = mirror.as_deref().unwrap_or_default();
             watch(link, &UseDisk { serial, mirror }).await?;
             say("the disk is taken; backups go to it from now on");
@@ -391,7 +419,7 @@ async fn list(link: &Link, as_json: bool) -> Result<(), Failure> {
 }
 
 /// A person types what is meant, or gave it on the command line by `option`.
-fn confirm(what: &str, meant: &str, given: Option<&str>, option: &str) -> Result<(), Failure> {
+pub(super) fn confirm(what: &str, meant: &str, given: Option<&str>, option: &str) -> Result<(), Failure> {
     let typed = match given {
         Some(given) => given.to_owned(),
         None if prompt::on_terminal() => prompt::line(&format!("type {what}: "))?,
@@ -416,7 +444,7 @@ mod tests {
         let (meant, typed) = ("WD-1".to_owned(), |serial: &str| Some(serial.to_owned()));
         let verbs = |confirm: Option<String>| {
             [
-                DiskVerb::Use { serial: meant.clone(), mirror: typed("WD-2"), confirm: confirm.clone() },
+                DiskVerb::Use { serial: meant.clone(), mirror: typed("WD-2"), encrypt: true, confirm: confirm.clone() },
                 DiskVerb::Replace { old: "WD-2".to_owned(), new: meant.clone(), confirm: confirm.clone() },
                 DiskVerb::Retire { serial: meant.clone(), confirm },
             ]

@@ -86,7 +86,7 @@ impl BoxCommand {
         let net = Net::start()?;
         let verb = match self.command {
             Noun::Peers(verb) => verb,
-            Noun::Machine(verb) => return net.run(verb.run(&way)),
+            Noun::Machine(verb) => return net.run(verb.run(&way, state)),
             Noun::Token { role, name, rejoin, lifetime } => {
                 let role = Role::from_word(&role).unwrap_or(Role::Source);
                 return net.run(invite(&way, &Invite { role, name: &name, rejoin, lifetime_s: lifetime }));

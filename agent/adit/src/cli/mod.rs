@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 mod backup;
+mod box_lock;
 mod box_machine;
 mod box_peers;
 mod certificate;
