@@ -178,7 +178,7 @@ mod tests {
         let words = seen(NOW_S - 60, HOME).words(NOW_S, Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1));
         assert!(words.contains("ANOTHER network: [2001:db8:0:1a3::1], 2001:db8:0:100::/56"), "{words}");
         let words = seen(NOW_S - 60, HOME).words(NOW_S, HOME);
-        assert!(words.contains("1 min ago") && words.contains("in the same network"), "{words}");
+        assert!(words.contains("1 min 0 s ago") && words.contains("in the same network"), "{words}");
     }
 
     proptest! {

@@ -31,7 +31,7 @@ const REMEMBERED: &str = "/var/lib/adit-init/data-uuid";
 const SUPERBLOCK_AT: u64 = 1_024;
 
 /// What a person has to do about locked data.
-const LOCKED: &str = "locked since the start: an admin opens them with `adit box unlock`";
+const LOCKED: &str = "locked: an admin opens them with `adit box unlock`";
 
 /// How the data are.
 #[derive(Clone, Debug, PartialEq, Eq)]

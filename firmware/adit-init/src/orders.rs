@@ -154,23 +154,8 @@ impl<'a> Caller<'a> {
             }
             EncryptDisk::KIND => self.encrypt(EncryptDisk::decode(body)?),
             LookAtLock::KIND => self.look_at_lock(LookAtLock::decode(body)?),
-            Unlock::KIND => {
-                let opened = self.appliance.lock.open(&Unlock::decode(body)?.share)?;
-                let sent = self.send(&Doing {}, true);
-                if opened || !self.appliance.data().0.is_mounted() {
-                    // The agent starts again with its store: the answer goes before.
-                    log::info!("the data were opened by a share");
-                    self.appliance.tell(Event::DataChanged);
-                }
-                Ok(sent?)
-            }
-            AddShare::KIND => {
-                let AddShare { share, new_share, holder } = AddShare::decode(body)?;
-                paired(&holder)?;
-                self.appliance.lock.add(&share, &new_share, holder)?;
-                log::info!("another peer holds a share of the data's key");
-                Ok(self.send(&Doing {}, true)?)
-            }
+            Unlock::KIND => self.unlock(Unlock::decode(body)?),
+            AddShare::KIND => self.add_share(AddShare::decode(body)?),
             ReplaceDisk::KIND => {
                 let ReplaceDisk { old, new } = ReplaceDisk::decode(body)?;
                 disks::replace(old, new, |doing| self.tell(doing))?;
@@ -225,6 +210,24 @@ impl<'a> Caller<'a> {
         let sent = self.send(&Doing {}, true);
         self.appliance.tell(Event::DataChanged);
         Ok(sent?)
+    }
+
+    fn unlock(&mut self, Unlock { share }: Unlock) -> Result<(), Failure> {
+        let opened = self.appliance.lock.open(&share)?;
+        let sent = self.send(&Doing {}, true);
+        if opened || !self.appliance.data().0.is_mounted() {
+            // The agent starts again with its store: the answer goes before.
+            log::info!("the data were opened by a share");
+            self.appliance.tell(Event::DataChanged);
+        }
+        Ok(sent?)
+    }
+
+    fn add_share(&mut self, AddShare { share, new_share, holder }: AddShare) -> Result<(), Failure> {
+        paired(&holder)?;
+        self.appliance.lock.add(&share, &new_share, holder)?;
+        log::info!("another peer holds a share of the data's key");
+        Ok(self.send(&Doing {}, true)?)
     }
 
     fn look_at_lock(&mut self, LookAtLock {}: LookAtLock) -> Result<(), Failure> {

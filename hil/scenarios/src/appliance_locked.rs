@@ -46,6 +46,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let refused = cellar.admin(&["box", "unlock"])?.ended_with(2)?;
     ensure!(refused.stderr.contains("in the same network"), "{}", refused.stderr);
     cellar.admin(&["box", "unlock", "--yes"])?.succeeded()?;
+    // The agent starts again with its store.
+    cellar.serves()?;
     cellar.well("adit-data", Check::VolumeState)?;
     web.restore_equals()?;
     cellar.confirmed()?;
@@ -62,6 +64,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.serves()?;
     is_locked(&mut cellar)?;
     cellar.run_as("watch", &["box", "unlock", "--auto"])?.succeeded()?;
+    cellar.serves()?;
     web.restore_equals()?;
     ensure!(is_open(&cellar)?.contains("2 machines"), "two machines hold a share");
 

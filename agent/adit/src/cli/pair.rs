@@ -26,7 +26,7 @@ pub(super) struct Pair {
     #[arg(long, value_name = "ADDRESS", value_parser = Target::parse)]
     address: Vec<Target>,
     /// What this machine wants to be at the box.
-    #[arg(long, default_value = "source", value_parser = ["source", "admin"])]
+    #[arg(long, default_value = "source", value_parser = ["source", "monitor", "admin"])]
     role: String,
     /// This machine's name at the box; for a source it is the source's name.
     #[arg(long)]
@@ -57,7 +57,7 @@ impl Pair {
                 return Err(Failure::new(
                     Exit::Usage,
                     format!("{} belongs to a source", state.path().display()),
-                    "give another --state directory for the admin's identity: one key holds one role",
+                    "give another --state directory for another role: one key holds one",
                 ));
             }
             state.create()?;
