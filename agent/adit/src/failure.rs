@@ -162,7 +162,7 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::DiskFull => "free space on the box or give it a larger disk; what is stored stays readable",
         Code::ReadOnly => "look at the box's disk: `adit health` and the log of aditd say why",
         Code::ProofNeeded => "give --recovery-file FILE",
-        Code::NotFound => "`adit snapshots` lists the snapshots, `adit box peers list` the peers",
+        Code::NotFound | Code::ShareRefused => "`adit snapshots` lists the snapshots, `adit box peers list` the peers",
         Code::Damaged => "`adit verify` says how much is damaged; the next backup sends it again where it can",
         Code::RecoveryUnknown => "check that the words or the file belong to this box's source",
         Code::EpochOld => "run the command again; another machine adopted the source meanwhile",
@@ -193,14 +193,10 @@ fn refusal_advice(code: Option<Code>) -> &'static str {
         Code::DiskUnknown | Code::DiskInUse | Code::DiskTooSmall | Code::DiskNoPlace | Code::DiskLast => {
             "`adit box disk list` says what each disk is and holds"
         }
-        Code::NoEncryption => "use the hardware image, or let the host of the virtual machine encrypt its disk",
-        Code::NotEncrypted => "`adit box disk use SERIAL --encrypt` encrypts a blank disk before the first backup",
-        Code::ShareWrong => {
-            "use the state directory whose share was given for this very disk; if all shares are lost, so are the data: back up again to an emptied disk"
+        Code::NoEncryption | Code::NotEncrypted => {
+            "the hardware image encrypts a blank disk: `adit box disk use SERIAL --encrypt`, before the first backup"
         }
-        Code::ShareRefused => {
-            "`adit box peers list` names the machines; revoke one that holds a share and is not needed"
-        }
+        Code::ShareWrong => "use the share that was made for this disk; without any share its data are lost",
         Code::DiskFailed => "try another disk; `adit health` tells of this one",
         Code::Protocol
         | Code::KeyIdUsed
