@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod collect;
 mod commit;
 pub mod disk;
 mod error;
@@ -24,6 +25,7 @@ mod superblock;
 mod types;
 mod verify;
 
+pub use collect::{CollectStep, Collected, Collection};
 pub use commit::COMMIT_WALK_NODES_MAX;
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{

@@ -105,7 +105,8 @@ impl Store {
         let loc = self.index.loc(&*self.disk, number).map_err(|_| ReadError::Index)?;
         Ok(match self.index.is_ok(number) {
             true => Place::At(loc),
-            false if loc.segment == NOWHERE => Place::Absent,
+            // Collection forgot it, or it was never seen.
+            false if loc.segment == NOWHERE || !self.index.is_present(number) => Place::Absent,
             false => Place::Damaged,
         })
     }
@@ -221,7 +222,18 @@ impl FetchPlan {
         if let Some(held) = self.held.take() {
             return Some(Ok(held));
         }
-        let (loc, id) = self.items.next()?;
+        let (mut loc, id) = self.items.next()?;
+        if !store.state.segments.contains_key(&loc.segment) {
+            // Collection moved it since the plan was made.
+            loc = match store.place(&self.source, &id) {
+                Ok(Place::At(loc)) => loc,
+                Ok(Place::Absent | Place::Damaged) => {
+                    self.damaged.push(id);
+                    return Some(Err(ReadError::Damaged(id)));
+                }
+                Err(error) => return Some(Err(error)),
+            };
+        }
         let bytes = match store.read_loc(&loc, id) {
             Ok(bytes) => bytes,
             Err(error) => {

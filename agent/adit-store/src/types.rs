@@ -245,6 +245,8 @@ pub enum Event {
     },
     /// A guard holds expiry or speaks up; `None` for the whole box.
     Guarded(Option<SourceId>, Guard),
+    /// The references in the index are not what the nodes say: nothing is collected until it was made anew.
+    AuditFailed,
     /// An unfinished session was given up after 14 days.
     Abandoned(SourceId),
 }

@@ -85,7 +85,12 @@ impl Store {
 
     /// Notes damaged ranges in the ledger and in the index.
     pub(crate) fn set_aside(&mut self, ranges: &[(u32, u64, u64)], now: Moment) -> Result<(), WriteError> {
-        let fresh: Vec<_> = ranges.iter().filter(|range| !self.is_known(range)).copied().collect();
+        let fresh: Vec<_> = ranges
+            .iter()
+            // What collection removed meanwhile needs no healing.
+            .filter(|range| self.state.segments.contains_key(&range.0) && !self.is_known(range))
+            .copied()
+            .collect();
         if fresh.is_empty() {
             return Ok(());
         }
@@ -150,7 +155,7 @@ impl Store {
 }
 
 /// Bytes from a record's envelope to the next.
-const fn record_span(length: u32) -> u64 {
+pub(crate) const fn record_span(length: u32) -> u64 {
     crate::bytes::align(crate::segment::ENVELOPE_BYTES as u64 + length as u64, crate::segment::UNIT)
 }
 

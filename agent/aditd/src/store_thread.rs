@@ -308,6 +308,10 @@ fn in_words(event: adit_store::Event) -> Event {
             format!("{snapshots} snapshots of {source} expired; they can be brought back for two days")
         }
         Noticed::Released { source, snapshots } => format!("{snapshots} expired snapshots of {source} are given up"),
+        Noticed::AuditFailed => {
+            let why = "the index is not what the nodes say; nothing is collected; restart to rebuild the index".to_owned();
+            return Event::StoreFailed { why };
+        }
         Noticed::Abandoned(source) => format!("an unfinished backup of {source} was given up after 14 days"),
         Noticed::Guarded(source, guard) => {
             let whose = source.map_or_else(|| "the box".to_owned(), |source| source.to_string());

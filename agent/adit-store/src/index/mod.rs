@@ -6,6 +6,7 @@
 //! Numbers are given in the order of arrival and mean nothing outside one generation.
 
 mod bits;
+mod collect;
 mod marks;
 mod table;
 
@@ -44,6 +45,8 @@ pub(crate) struct Index {
     /// Records and bytes by source.
     totals: BTreeMap<u32, (u64, u64)>,
     cache: RefCell<PageCache>,
+    /// While a collection runs: old numbers that got a healthy copy since it began.
+    fresh: Option<Bitmap>,
     /// Every record that arrived before this is in a table.
     pub(crate) tables_until: u64,
 }
@@ -132,6 +135,7 @@ impl Index {
             complete: Bitmap::default(),
             totals: BTreeMap::new(),
             cache: RefCell::default(),
+            fresh: None,
             tables_until: 0,
         }
     }
@@ -276,6 +280,9 @@ impl Index {
                 return Ok(Inserted::Repeat(number));
             }
             self.set_loc(number, loc);
+            if let Some(fresh) = &mut self.fresh {
+                fresh.set(number);
+            }
             if !self.present.get(number) {
                 self.count(loc);
             }
@@ -472,6 +479,11 @@ impl Index {
             self.bad.set(*number);
             self.complete.clear(*number);
         }
+        self.settle_complete(disk)
+    }
+
+    /// Nodes above what is not complete are not complete.
+    fn settle_complete(&mut self, disk: &dyn Disk) -> Result<(), Damaged> {
         loop {
             let mut incomplete = Vec::new();
             self.for_edges(disk, &mut |number, _, refs| {

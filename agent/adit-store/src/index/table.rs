@@ -17,6 +17,9 @@ const RUN_PER_PAGE: usize = PAYLOAD / RUN_ENTRY;
 /// Bytes of one [`Loc`].
 pub(crate) const LOC_BYTES: usize = 20;
 const LOC_PER_PAGE: usize = PAYLOAD / LOC_BYTES;
+const EDGES_PER_PAGE: u64 = (PAYLOAD / 4) as u64;
+/// Words of the edges of one node.
+const ENTRY_WORDS_MAX: u64 = 2 + 4_096;
 const MAGIC: &[u8; 8] = b"ADITIDX1";
 /// Slots of the page cache: 4 MiB.
 const CACHE_SLOTS: usize = 1024;
@@ -252,6 +255,106 @@ impl Table {
         if words.is_empty() { Ok(()) } else { Err(Damaged) }
     }
 
+    pub(crate) const fn edge_words(&self) -> u64 {
+        self.edge_words
+    }
+
+    /// The entries of the edges that begin in the next `max_words` words from one on where an entry begins; answers how many
+    /// words they take.
+    pub(crate) fn edges_from(
+        &self,
+        disk: &dyn Disk,
+        keys: Keys<'_>,
+        from: u64,
+        max_words: u64,
+        each: &mut dyn FnMut(u32, u8, &[u32]),
+    ) -> Result<u64, Damaged> {
+        // One entry has at most 2 + 4,096 words.
+        let until = self.edge_words.min(from + max_words + ENTRY_WORDS_MAX);
+        let first = from / EDGES_PER_PAGE;
+        let count = until.div_ceil(EDGES_PER_PAGE) - first;
+        let mut bytes = vec![0; memory(count) * PAGE];
+        let offset = (u64::from(self.edges_start()) + first) * PAGE_U64;
+        read_exact(disk, self.file, offset, &mut bytes).map_err(|_| Damaged)?;
+        let mut words = Vec::with_capacity(memory(count * EDGES_PER_PAGE));
+        for (page, number) in bytes.as_chunks::<PAGE>().0.iter().zip(self.edges_start() + narrow(memory(first))..) {
+            let payload = checked(page, keys, self.first, self.count, number)?;
+            words.extend(payload.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)));
+        }
+        let words = &words[memory(from % EDGES_PER_PAGE)..][..memory(until - from)];
+        let used = each_edge_until(words, memory(max_words), each) as u64;
+        if used >= max_words.min(until - from) { Ok(used) } else { Err(Damaged) }
+    }
+
+    /// The places of some numbers of this table, in their order.
+    pub(crate) fn locs_from(
+        &self,
+        disk: &dyn Disk,
+        keys: Keys<'_>,
+        numbers: std::ops::Range<u32>,
+        each: &mut dyn FnMut(u32, Loc),
+    ) -> Result<(), Damaged> {
+        let place = |number: u32| (number - self.first) as usize;
+        let first = place(numbers.start) / LOC_PER_PAGE;
+        let count = place(numbers.end).div_ceil(LOC_PER_PAGE) - first;
+        let mut bytes = vec![0; count * PAGE];
+        let start = self.loc_start() + narrow(first);
+        read_exact(disk, self.file, u64::from(start) * PAGE_U64, &mut bytes).map_err(|_| Damaged)?;
+        let mut number = self.first + narrow(first * LOC_PER_PAGE);
+        for (page, index) in bytes.as_chunks::<PAGE>().0.iter().zip(start..) {
+            let payload = checked(page, keys, self.first, self.count, index)?;
+            for loc in payload.chunks_exact(LOC_BYTES) {
+                if numbers.contains(&number) {
+                    each(number, Loc::from_bytes(loc).ok_or(Damaged)?);
+                }
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes new places over old ones; durable on return. A page that a power cut tears makes the whole index be rebuilt.
+    pub(crate) fn move_locs(
+        &self,
+        disk: &dyn Disk,
+        dir: &str,
+        keys: Keys<'_>,
+        moves: &[(u32, Loc)],
+    ) -> Result<(), WriteFault> {
+        let path = format!("{dir}/{}", name(self.first, self.count));
+        let file = disk.open(&path, Mode::Write).map_err(|error| WriteFault::Disk(Fault::write(&path)(error)))?;
+        let moved = self.move_into(disk, file, &path, keys, moves);
+        disk.close(file);
+        moved
+    }
+
+    fn move_into(
+        &self,
+        disk: &dyn Disk,
+        file: FileId,
+        path: &str,
+        keys: Keys<'_>,
+        moves: &[(u32, Loc)],
+    ) -> Result<(), WriteFault> {
+        let page_of = |number: u32| self.loc_start() + (number - self.first) / narrow(LOC_PER_PAGE);
+        for moves in moves.chunk_by(|a, b| page_of(a.0) == page_of(b.0)) {
+            let Some((first, _)) = moves.first() else { continue };
+            let page = page_of(*first);
+            let mut payload = self.page(disk, keys, page)?;
+            for (number, loc) in moves {
+                let within = (number - self.first) as usize % LOC_PER_PAGE * LOC_BYTES;
+                payload[within..within + LOC_BYTES].copy_from_slice(&loc.to_bytes());
+            }
+            let mut bytes = [0; PAGE];
+            bytes[..PAYLOAD].copy_from_slice(&payload);
+            let check = keys.page_check(self.first, self.count, page, &payload);
+            bytes[PAYLOAD..PAYLOAD + 8].copy_from_slice(&check);
+            let written = disk.write_at(file, u64::from(page) * PAGE_U64, &bytes);
+            written.map_err(|error| WriteFault::Disk(Fault::write(path)(error)))?;
+        }
+        disk.sync(file).map_err(|error| WriteFault::Disk(Fault::sync(path)(error)))
+    }
+
     pub(crate) fn close(&self, disk: &dyn Disk) {
         disk.close(self.file);
     }
@@ -276,8 +379,13 @@ impl Table {
 
 /// Calls `each` for every whole node in `words`; answers how many words that were.
 pub(crate) fn each_edge(words: &[u32], each: &mut dyn FnMut(u32, u8, &[u32])) -> usize {
+    each_edge_until(words, words.len(), each)
+}
+
+/// The same for nodes that begin before a word.
+pub(crate) fn each_edge_until(words: &[u32], until: usize, each: &mut dyn FnMut(u32, u8, &[u32])) -> usize {
     let mut at = 0;
-    while let Some([number, packed]) = words.get(at..at + 2) {
+    while let Some([number, packed]) = words.get(at..at + 2).filter(|_| at < until) {
         let count = (packed & 0xffff) as usize;
         let Some(refs) = words.get(at + 2..at + 2 + count) else { break };
         each(*number, packed.to_le_bytes()[2], refs);
@@ -319,6 +427,13 @@ struct Slot {
     file: FileId,
     page: u32,
     payload: Box<[u8; PAYLOAD]>,
+}
+
+impl PageCache {
+    /// Forgets everything: pages were written anew.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+    }
 }
 
 impl Pages<'_> {

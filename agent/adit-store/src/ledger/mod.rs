@@ -12,7 +12,8 @@ mod state_v1;
 pub(crate) use block::Block;
 pub(crate) use entry::{
     AbandonEntry, AllocEntry, CleanEntry, ClockEntry, CommitEntry, DropEntry, Entry, ExpireEntry, Genesis, GuardEntry,
-    OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry, SealEntry, SourceEntry,
+    OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry, RewriteEntry, SealEntry,
+    SourceEntry, SweepEntry,
 };
 pub(crate) use state::{Quarantine, SnapshotState, State};
 

@@ -6,12 +6,12 @@
 mod replay;
 mod scan;
 
-use crate::bytes::PAGE_U64;
-use crate::disk::{Disk, Mode, Sharing, read_file, replace_file};
+use crate::bytes::{PAGE, PAGE_U64};
+use crate::disk::{Disk, Mode, Sharing, read_exact, read_file, replace_file};
 use crate::error::{Fault, OpenError};
 use crate::ledger::{self, DropEntry, Entry, Ledger, ProgressEntry, QuarantineEntry, State};
 use crate::retain::RetentionClock;
-use crate::segment::{Class, OpenSegment, dir};
+use crate::segment::{Class, OpenSegment, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::store::{Handles, Store, Tail, seal_entry, slot};
 use crate::superblock::{NAMES, Superblock, SuperblockError};
@@ -88,6 +88,7 @@ fn recover(mut store: Store, now: Moment) -> Result<(Store, Opening), OpenError>
     if store.read_only.is_none() {
         store.move_unknown_files()?;
     }
+    store.drop_copies(now)?;
     let known = store.state.quarantine.len();
     let missing = store.missing_segments();
     let scans = store.scan_open_segments();
@@ -187,6 +188,11 @@ impl Store {
         for class in [Class::Data, Class::Meta] {
             let mut moved = false;
             for name in self.disk.list(dir(class)).map_err(disk_error(dir(class)))? {
+                if self.is_removed(class, &name) {
+                    let path = format!("{}/{name}", dir(class));
+                    self.disk.remove(&path).map_err(Fault::write(path.as_str()))?;
+                    continue;
+                }
                 let known = crate::segment::number(&name)
                     .and_then(|number| self.state.segments.get(&number))
                     .is_some_and(|state| state.class == class);
@@ -203,6 +209,47 @@ impl Store {
                 self.disk.sync_dir("lost").map_err(Fault::sync("lost"))?;
                 self.disk.sync_dir(dir(class)).map_err(Fault::sync(dir(class)))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a file is a segment of this store that a DROP or REWRITE removed, just before a cut.
+    fn is_removed(&self, class: Class, name: &str) -> bool {
+        let number = crate::segment::number(name);
+        let gone = |number: &u32| *number < self.state.next_segment && !self.state.segments.contains_key(number);
+        let Some(number) = number.filter(gone) else { return false };
+        let mut page = [0; PAGE];
+        let path = crate::segment::path(class, number);
+        let read = self.disk.open(&path, Mode::Read).and_then(|file| {
+            let read = read_exact(&*self.disk, file, 0, &mut page);
+            self.disk.close(file);
+            read
+        });
+        read.is_ok()
+            && SegmentHeader::from_page(&page).is_some_and(|header| {
+                (header.number, header.class, header.store) == (number, class, self.superblock.id)
+            })
+    }
+
+    /// Copies that no REWRITE names are worth nothing.
+    fn drop_copies(&mut self, now: Moment) -> Result<(), OpenError> {
+        let copies = self.state.segments.iter().filter(|(_, state)| state.copy);
+        let copies: Vec<(u32, Class)> = copies.map(|(number, state)| (*number, state.class)).collect();
+        for (segment, class) in copies {
+            if self.read_only.is_some() {
+                self.state.segments.remove(&segment);
+                continue;
+            }
+            let path = crate::segment::path(class, segment);
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Fault::write(path)(error).into()),
+                Ok(()) | Err(_) => {}
+            }
+            self.disk.sync_dir(dir(class)).map_err(Fault::sync(dir(class)))?;
+            let drop = [Entry::Drop(DropEntry { segment })];
+            let clean = self.state.clean.clone();
+            self.ledger.append(&*self.disk, &mut self.state, now.wall_s, &drop)?;
+            self.state.clean = clean;
         }
         Ok(())
     }

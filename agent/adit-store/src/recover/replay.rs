@@ -6,7 +6,7 @@ use super::scan::Lister;
 use crate::bytes::PAGE_U64;
 use crate::disk::Mode;
 use crate::error::OpenError;
-use crate::index::{Arrival, Index, Inserted, Loc, WriteFault, copy_tag, key_tag, tag};
+use crate::index::{Arrival, Index, Inserted, Loc, NOWHERE, WriteFault, copy_tag, key_tag, tag};
 use crate::segment::{Footer, FooterEntry, Found, Walk, path};
 use crate::store::Store;
 use crate::types::{Event, Opening};
@@ -45,7 +45,10 @@ impl Store {
         let why = match newest.and_then(|generation| self.try_load(generation)) {
             Some(index) => {
                 self.index = index.0;
-                let caught_up = self.apply_quarantine(index.1).and_then(|()| self.replay());
+                let caught_up = self
+                    .apply_removals(index.1)
+                    .and_then(|()| self.apply_quarantine(index.1))
+                    .and_then(|()| self.replay());
                 match caught_up {
                     Ok(()) => None,
                     Err(ReplayError::Damaged) => Some("a table is damaged"),
@@ -87,7 +90,8 @@ impl Store {
         let loaded = Index::load(&*self.disk, self.superblock.store_key, generation, entries, writable)?;
         let (block, hash) = self.ledger.head();
         let fits = loaded.ledger_block < block || (loaded.ledger_block == block && loaded.ledger_hash == hash);
-        (fits && loaded.index.tables_until <= self.next_arrival).then_some((loaded.index, loaded.ledger_block))
+        let fits = fits && loaded.index.tables_until <= self.next_arrival && !loaded.index.is_mostly_dead();
+        fits.then_some((loaded.index, loaded.ledger_block))
     }
 
     fn rebuild(&mut self, generation: u32) -> Result<(), OpenError> {
@@ -104,6 +108,45 @@ impl Store {
             },
             ReplayError::Open(error) => error,
         })
+    }
+
+    /// Segments removed since the marks were written: what was copied lies elsewhere, the rest was swept before.
+    fn apply_removals(&mut self, block: u64) -> Result<(), ReplayError> {
+        if self.state.removed_block <= block {
+            return Ok(());
+        }
+        let disk = Arc::clone(&self.disk);
+        let store_key = self.superblock.store_key;
+        let copies = self.state.segments.iter().filter(|(_, state)| state.rewrite_block > block);
+        let copies: Vec<u32> = copies.map(|(segment, _)| *segment).collect();
+        for segment in copies {
+            let footer = self.footer_of(segment);
+            let mut moves = Vec::with_capacity(footer.entries.len());
+            for entry in &footer.entries {
+                let Some(source) = self.state.source(entry.source).map(|state| state.source.id) else { continue };
+                let key_id = footer.key_ids.get(usize::from(entry.key)).copied().unwrap_or(KeyId::ZERO);
+                for tag in [tag(&store_key, &source, &entry.id), copy_tag(&store_key, &source, &key_id)] {
+                    let Some(number) = self.index.find(&*disk, &tag)? else { continue };
+                    let loc = self.index.loc(&*disk, number)?;
+                    // The other copy of a key record lies where it lay.
+                    if !self.state.segments.contains_key(&loc.segment) {
+                        moves.push((number, Loc { segment, offset: entry.offset, ..loc }));
+                        break;
+                    }
+                }
+            }
+            self.index.move_to(&*disk, &moves).map_err(|fault| match fault {
+                WriteFault::Damaged => ReplayError::Damaged,
+                WriteFault::Disk(fault) => ReplayError::Open(fault.into()),
+            })?;
+        }
+        let mut gone = Vec::new();
+        self.index.for_locs(&*disk, &mut |number, loc| {
+            if loc.segment != NOWHERE && !self.state.segments.contains_key(&loc.segment) {
+                gone.push((number, loc));
+            }
+        })?;
+        Ok(self.index.forget(&*disk, &gone)?)
     }
 
     /// Ranges set aside since the marks were written.

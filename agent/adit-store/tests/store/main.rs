@@ -2,6 +2,7 @@
 //! The store from outside: its behaviour, its faults, its power cuts. One program, so that it links once.
 
 mod behaviour;
+mod collect;
 mod crash;
 mod faults;
 mod golden;
@@ -9,3 +10,4 @@ mod limits;
 mod model;
 mod retention;
 mod support;
+mod world;
