@@ -11,7 +11,9 @@ use crate::{block, clock};
 use adit_slots::decide::{self, Decision, Fix, Found, Start, StepError};
 use adit_slots::esp::{Esp, EspError, FILES_MAX, Healed, OpenFile};
 use adit_slots::keys::{KeySet, SignedKeySet};
-use adit_slots::layout::{DATA_TYPE, MIRROR_TYPE, PRESEED_FILE, STATE_BYTES, STATE_SHARE_OFFSET, VAR_TYPE};
+use adit_slots::layout::{
+    DATA_TYPE, ESP_CLUSTER_MAP_BYTES, MIRROR_TYPE, PRESEED_FILE, STATE_BYTES, STATE_SHARE_OFFSET, VAR_TYPE,
+};
 use adit_slots::manifest::Digest;
 use adit_slots::name::{Mark, SlotFile};
 use adit_slots::record::{FactoryReset, KEY_COPIES, Record, Reset, SlotState};
@@ -27,8 +29,6 @@ use std::time::Duration;
 
 /// Fixes of slot files that one change may need before something is wrong with the boot partition itself.
 const FIX_ROUNDS_MAX: usize = 8;
-/// A bit for each cluster of a boot partition of 128 MiB, whatever its clusters.
-const HEAL_BYTES: usize = 32 << 10;
 /// How often the watchdog hears that an update is being written, bytes.
 const ALIVE_EVERY: u64 = 1 << 20;
 /// How much is erased at a time.
@@ -410,7 +410,7 @@ impl Slots {
 
     /// Puts in order what a power cut left on the boot partition.
     fn heal(&self) -> Result<()> {
-        let mut scratch = vec![0; HEAL_BYTES];
+        let mut scratch = vec![0; ESP_CLUSTER_MAP_BYTES];
         let healed = self.esp()?.heal(&mut scratch).map_err(esp_error)?;
         if healed != Healed::default() {
             log::info!("boot partition put in order: {healed:?}");

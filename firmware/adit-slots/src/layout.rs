@@ -27,7 +27,10 @@ pub const MIRROR_NAME: &str = "adit-mirror";
 /// Where the first partition begins and to what all are aligned, bytes.
 pub const ALIGN_BYTES: u64 = 1 << 20;
 /// Size of the ESP, bytes: room for three images of [`UKI_BYTES_MAX`].
-pub const ESP_BYTES: u64 = 128 << 20;
+pub const ESP_BYTES: u64 = 192 << 20;
+/// A bit for each cluster of the ESP, bytes: a cluster has a sector at least, and 4,096-byte sectors have fewer of them.
+pub const ESP_CLUSTER_MAP_BYTES: usize = 48 << 10;
+const _: () = assert!(ESP_BYTES / 512 / 8 <= ESP_CLUSTER_MAP_BYTES as u64, "the ESP grew");
 /// Size of the state partition, bytes.
 pub const STATE_BYTES: u64 = 1 << 20;
 /// Size of the partition for keys and configuration, bytes.
@@ -63,7 +66,7 @@ pub const PRESEED_FILE: &str = "adit.toml";
 /// Tries that a candidate gets, as its file name says when it is staged.
 pub const TRIES: u8 = 3;
 /// The largest image that a slot takes, bytes.
-pub const UKI_BYTES_MAX: u64 = 40 << 20;
+pub const UKI_BYTES_MAX: u64 = 56 << 20;
 const _: () = assert!(3 * UKI_BYTES_MAX < ESP_BYTES, "two slots and a candidate that is being written");
 
 #[cfg(test)]

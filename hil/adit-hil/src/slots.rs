@@ -11,7 +11,7 @@ use crate::image::Image;
 use adit_image::digest::Sha256;
 use adit_slots::decide::{self, Decision, Found, Start};
 use adit_slots::esp::{Esp, EspError, FILES_MAX, OpenFile};
-use adit_slots::layout::{ALIGN_BYTES, BOOT_FILE_X86_64, ESP_BYTES, LOADER_CONF, STATE_BYTES};
+use adit_slots::layout::{ALIGN_BYTES, BOOT_FILE_X86_64, ESP_BYTES, ESP_CLUSTER_MAP_BYTES, LOADER_CONF, STATE_BYTES};
 use adit_slots::manifest::Digest;
 use adit_slots::name::{Mark, SlotFile};
 use adit_slots::record::{Record, Reset};
@@ -28,8 +28,6 @@ const STATE_AT: u64 = ALIGN_BYTES + ESP_BYTES;
 const STARTS_MAX: u8 = 4;
 /// Rounds of fixes that a start may need.
 const FIX_ROUNDS_MAX: usize = 8;
-/// A bit for each cluster of the boot partition.
-const HEAL_BYTES: usize = 32 << 10;
 
 /// How one state was found.
 #[derive(Clone, Debug)]
@@ -162,7 +160,7 @@ impl Contents {
                 Err(error) => return Err(wrong(error)),
             }
         }
-        esp(view)?.heal(&mut vec![0; HEAL_BYTES]).map_err(wrong)?;
+        esp(view)?.heal(&mut vec![0; ESP_CLUSTER_MAP_BYTES]).map_err(wrong)?;
         let files = listing(view)?;
         let record = Record::load(&mut FromStd::new(view.part(STATE_AT)))?.context("nothing is remembered any more")?;
         let found = Found {

@@ -243,7 +243,7 @@ mod tests {
         esp.write("adit.toml", b"x").unwrap();
         assert!(matches!(esp.read("loader/gone.conf"), Err(EspError::File { what: "open", .. })));
         assert!(matches!(esp.write("a/b", b""), Err(EspError::File { what: "write", .. })));
-        assert!(matches!(esp.write("huge", &vec![1; 129 << 20]), Err(EspError::File { what: "write", .. })));
+        assert!(matches!(esp.write("huge", &vec![1; 193 << 20]), Err(EspError::File { what: "write", .. })));
         esp.close().unwrap();
         let esp = Esp::open(Window::new(Cursor::new(&mut disk), 1 << 20, ESP_BYTES)).unwrap();
         let list =

@@ -6,7 +6,7 @@
 use crate::table::SectorSize;
 use std::collections::BTreeSet;
 
-/// Bytes of a cluster where sectors have 512: the most that gives 128 MiB enough clusters for FAT32.
+/// Bytes of a cluster where sectors have 512: the smallest ESP with enough clusters for FAT32 has 128 MiB then.
 pub const CLUSTER_BYTES: usize = 1024;
 /// Clusters below which a file system counts as FAT16 (the specification's section 3.5).
 pub const CLUSTERS_MIN: usize = 65_525;
@@ -409,8 +409,8 @@ mod tests {
         assert_eq!(size(64 << 20, SectorSize::B512), Some(FatError::Size(64 << 20)));
         assert_eq!(size(ESP_BYTES, SectorSize::B4096), Some(FatError::Size(ESP_BYTES)));
         assert_eq!(size(0, SectorSize::B512), Some(FatError::Size(0)));
-        let full = of(ESP_BYTES, SectorSize::B512, &[("x", vec![1; 128 << 20])]);
-        assert!(matches!(full, Err(FatError::Full { need: 131_073, .. })), "{full:?}");
+        let full = of(ESP_BYTES, SectorSize::B512, &[("x", vec![1; 192 << 20])]);
+        assert!(matches!(full, Err(FatError::Full { need: 196_609, .. })), "{full:?}");
     }
 
     #[test]

@@ -257,13 +257,13 @@ mod tests {
             table.partitions.iter().map(|p| (p.name.as_str(), p.start_bytes >> 20, p.size_bytes >> 20)).collect();
         assert_eq!(
             places,
-            [("adit-esp", 1, 128), ("adit-state", 129, 1), ("adit-var", 130, 64), ("adit-data", 194, 1)]
+            [("adit-esp", 1, 192), ("adit-state", 193, 1), ("adit-var", 194, 64), ("adit-data", 258, 1)]
         );
-        assert_eq!(table.disk_bytes(), 196 << 20);
+        assert_eq!(table.disk_bytes(), 260 << 20);
         let mut larger = vec![0; 300 << 20];
         table.write(Cursor::new(&mut larger)).unwrap();
         assert_eq!(&larger[(300 << 20) - 512..][..8], b"EFI PART");
-        let mut small = vec![0; (196 << 20) - 512];
+        let mut small = vec![0; (260 << 20) - 512];
         assert!(matches!(table.write(Cursor::new(&mut small)), Err(TableError::TooSmall { .. })));
     }
 
