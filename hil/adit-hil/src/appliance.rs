@@ -47,6 +47,7 @@ pub struct ApplianceParts<'lab> {
     boot: Kind,
     bytes: u64,
     recorded: bool,
+    foreign_bytes: usize,
     more: Vec<Disk>,
 }
 
@@ -75,7 +76,7 @@ impl<'lab> ApplianceParts<'lab> {
         parts.memory_mib = MEMORY_MIB;
         parts.lans.push(lan.clone());
         let (boot, bytes) = (Kind::Virtio, BOOT_DISK_BYTES);
-        Self { lab, lan: lan.clone(), parts, edition, boot, bytes, recorded: false, more: Vec::new() }
+        Self { lab, lan: lan.clone(), parts, edition, boot, bytes, recorded: false, foreign_bytes: 0, more: Vec::new() }
     }
 
     /// Changes the machine's parts.
@@ -106,6 +107,13 @@ impl<'lab> ApplianceParts<'lab> {
         self
     }
 
+    /// Puts a file of somebody's on the boot partition, of so many bytes, beside what the image has there.
+    #[must_use]
+    pub const fn foreign_file(mut self, bytes: usize) -> Self {
+        self.foreign_bytes = bytes;
+        self
+    }
+
     /// A further, empty disk; its name is its serial number.
     #[must_use]
     pub fn disk(mut self, name: &str, kind: Kind, bytes: u64) -> Self {
@@ -125,7 +133,12 @@ impl<'lab> ApplianceParts<'lab> {
         let variables = folder.join("variables.fd");
         fs::copy(&firmware.variables, &variables).context("copy the firmware's variables")?;
         self.parts.boots = Boots::Firmware { code: firmware.code, variables };
-        let mut boot = Disk::new(BOOT_DISK, self.boot, &folder, self.bytes).over(&image.disk).boot(1);
+        let mut base = image.disk.clone();
+        if self.foreign_bytes > 0 {
+            base = folder.join("with-foreign-file.img");
+            image.with_file(&base, "photos.zip", &vec![b'x'; self.foreign_bytes])?;
+        }
+        let mut boot = Disk::new(BOOT_DISK, self.boot, &folder, self.bytes).over(&base).boot(1);
         boot = boot.sectors(self.edition.sector_bytes, self.edition.sector_bytes);
         if self.recorded {
             boot = boot.recorded();

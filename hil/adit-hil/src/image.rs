@@ -13,6 +13,7 @@ use adit_image::initrd::Identity;
 use adit_image::inputs::{Lock, Store};
 use adit_image::table::SectorSize;
 use adit_slots::keys::{KEY_SET_BYTES_MAX, KeySet, PREFIX as KEYS_PREFIX, SignatureItem};
+use adit_slots::layout::{ALIGN_BYTES, ESP_BYTES};
 use adit_slots::manifest::{self, Digest, Manifest, PREFIX as UPDATE_PREFIX, PRODUCT};
 use adit_slots::update::{HEADER_BYTES, encode_header};
 use adit_slots::version::Version;
@@ -154,6 +155,25 @@ impl Offer {
 }
 
 impl Image {
+    /// A copy of its disk with one more file in the boot partition's root.
+    pub(crate) fn with_file(&self, copy: &Path, name: &str, content: &[u8]) -> Result<()> {
+        fs::copy(&self.disk, copy).with_context(|| format!("copy {}", self.disk.display()))?;
+        let disk = fs::OpenOptions::new().read(true).write(true).open(copy)?;
+        let mut esp = adit_image::esp::Esp::open(adit_image::esp::Window::new(disk, ALIGN_BYTES, ESP_BYTES))?;
+        esp.write(name, content)?;
+        esp.close().map_err(Into::into)
+    }
+
+    /// Its update file with a key set of this version and these keys (none: without one), signed by this key.
+    ///
+    /// # Errors
+    /// When the true one cannot be read.
+    pub fn signed_as(&self, keys: Option<(u32, &[usize])>, by: usize) -> Result<Vec<u8>> {
+        let uki = fs::read(&self.update)?.split_off(HEADER_BYTES);
+        let set = keys.map(|(version, signing)| key_set(version, signing)).unwrap_or_default();
+        signed(&self.manifest, &uki, &set, by)
+    }
+
     /// Its update file, made wrong in one way.
     ///
     /// # Errors

@@ -124,13 +124,22 @@ impl Lab {
         self.lan_with(name, PREFIX).map(|(lan, _)| lan)
     }
 
+    /// A network without a router so far; it is captured.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn lan_without_router(&mut self, name: &str) -> Result<Lan> {
+        let lan = Lan::new(name, self.draw())?;
+        lan.capture(&self.path(&format!("{name}.pcap")))?;
+        Ok(lan)
+    }
+
     /// A network whose router announces this prefix and itself as name server; it is captured.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn lan_with(&mut self, name: &str, prefix: &str) -> Result<(Lan, Gateway)> {
-        let lan = Lan::new(name, self.draw())?;
-        lan.capture(&self.path(&format!("{name}.pcap")))?;
+        let lan = self.lan_without_router(name)?;
         let gateway = lan.router().prefix(prefix).rdnss().start()?;
         Ok((lan, gateway))
     }

@@ -14,6 +14,7 @@ pub mod console;
 pub mod data;
 pub mod disk;
 pub mod guest;
+mod hang;
 pub mod health;
 pub mod image;
 pub mod lab;

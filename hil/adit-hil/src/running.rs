@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How long QEMU may take to connect its channels, wall time.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the debugger's port may take for an answer, wall time.
+const DEBUGGER_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// Lines of QEMU's last words that an error shows.
 const QEMU_LINES_SHOWN: usize = 5;
 /// How long a machine may take to its first process, its own time. A translated one takes 2 to 4 s.
@@ -285,6 +287,24 @@ impl Machine {
     pub fn cycle(&mut self) -> Result<()> {
         self.cut()?;
         self.boot()
+    }
+
+    /// Lets the processor hang with its interrupts off, as a broken driver can; only a hardware watchdog ends that.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn hang(&mut self) -> Result<()> {
+        let path = self.channels.path().join("debugger");
+        let _none_yet = fs::remove_file(&path);
+        let name = path.to_str().context("a path of the harness is not UTF-8")?.to_owned();
+        self.artifacts.event(&self.parts.name, "hangs")?;
+        let qmp = self.qmp()?;
+        qmp.human(&format!("gdbserver unix:{name},server=on,wait=off"))?;
+        let mut port = UnixStream::connect(&path).context("connect to the debugger's port")?;
+        port.set_read_timeout(Some(DEBUGGER_ANSWERS_WITHIN))?;
+        crate::hang::hang(&mut port)?;
+        drop(port);
+        self.qmp()?.human("gdbserver none").map(drop)
     }
 
     /// Presses the reset button and waits until the first process is ready again.

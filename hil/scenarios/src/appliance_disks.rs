@@ -44,6 +44,12 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     web.backup()?;
 
     cellar.pull("old2")?;
+    cellar.admin(&["box", "restart", "--yes"])?.succeeded()?;
+    cellar.serves()?;
+    cellar.confirmed()?;
+    let shown = cellar.show()?;
+    ensure!(shown["data"].as_str().is_some_and(|data| data.contains("one disk of the mirror")), "{shown}");
+    web.backup()?;
     cellar.admin(&["box", "disk", "replace", "old2", "fresh", "--confirm", "fresh"])?.succeeded()?;
     part(&mut cellar, "fresh", "member")?;
     web.restore_equals()?;

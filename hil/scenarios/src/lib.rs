@@ -44,12 +44,21 @@ macro_rules! scenarios {
 
 mod appliance_bad_update;
 mod appliance_boots;
+mod appliance_buses;
+mod appliance_clock;
+mod appliance_corrupt;
 mod appliance_disks;
+mod appliance_full;
 mod appliance_grows;
+mod appliance_hangs;
+mod appliance_keys;
+mod appliance_last_resort;
 mod appliance_locked;
+mod appliance_no_router;
 mod appliance_power_cuts;
 mod appliance_refuses;
 mod appliance_reset;
+mod appliance_resumes;
 mod appliance_stolen;
 mod appliance_updates;
 mod bad_sector;
@@ -115,6 +124,15 @@ scenarios! {
     Slow appliance_locked = appliance_locked::play "encrypted data: locked after a power cut, told, opened by holders of a share"
     Slow appliance_stolen = appliance_stolen::play "a box started later or elsewhere stays locked; its admin opens it, a larger disk is filled"
     Slow appliance_reset = appliance_reset::play "a factory reset at the box, cut in the middle: nothing is left"
+    Slow appliance_buses = appliance_buses::play "the image for real machines boots from NVMe, SATA and USB"
+    Slow appliance_hangs = appliance_hangs::play "an update hangs with interrupts off: the watchdog bites three times, then the old version"
+    Slow appliance_corrupt = appliance_corrupt::play "the data's file system is damaged: reachable, told, nothing made anew"
+    Slow appliance_clock = appliance_clock::play "the clock says 1970, then 2099: pairing and an update do not depend on it"
+    Slow appliance_no_router = appliance_no_router::play "no router at the start: told, and an address seconds after it is back"
+    Slow appliance_keys = appliance_keys::play "the keys that sign updates change: the old one signs nothing any more"
+    Slow appliance_resumes = appliance_resumes::play "the line breaks in the middle of an update, twice: it goes on where it was"
+    Slow appliance_full = appliance_full::play "the boot partition is full: an update is refused, nothing is lost"
+    Slow appliance_last_resort = appliance_last_resort::play "both versions fail: three tries each, then up as a last resort"
     Fast appliance_power_cuts = appliance_power_cuts::few "power cuts in an update: every state is judged, two are booted"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow appliance_power_cuts_many = appliance_power_cuts::many "the same with more states, twenty of them booted"
