@@ -18,7 +18,7 @@ mod sg;
 
 pub use appliance::{read_partitions_again, set_watchdog_timeout};
 pub use cciss::SmartArray;
-pub use clock::{ClockStatus, clock_status};
+pub use clock::{ClockStatus, clock_is_kept, clock_status};
 pub use dm::DeviceMapper;
 pub use inherited::listener;
 pub use ipmi::BmcDevice;

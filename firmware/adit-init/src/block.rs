@@ -249,7 +249,15 @@ fn serial(folder: &Path) -> String {
     let paged = || page().and_then(|page| Some(String::from_utf8_lossy(page.get(4..)?).trim().to_owned()));
     let is_plain =
         fs::exists(folder.join("device/serial")).unwrap_or(false) || fs::exists(folder.join("serial")).unwrap_or(false);
-    if is_plain { plain } else { paged().filter(|serial| !serial.is_empty()).unwrap_or(plain) }
+    let told = if is_plain { plain } else { paged().filter(|serial| !serial.is_empty()).unwrap_or(plain) };
+    if told.is_empty() { usb_serial(folder) } else { told }
+}
+
+/// The serial number of the USB device that a disk is: sticks and bridges have none of a disk's own.
+fn usb_serial(folder: &Path) -> String {
+    let Ok(device) = fs::canonicalize(folder.join("device")) else { return String::new() };
+    let usb = device.ancestors().find(|folder| folder.join("idVendor").exists());
+    usb.map(|folder| first_text(folder, &["serial"])).unwrap_or_default()
 }
 
 fn first_text(folder: &Path, files: &[&str]) -> String {
@@ -492,6 +500,23 @@ mod tests {
         assert!(table.primary_header().is_ok() && table.backup_header().is_ok());
         assert_eq!(table.partitions().len(), 2);
         table.partitions()[&2].last_lba
+    }
+
+    #[test]
+    fn a_stick_is_known_by_its_usb_number() {
+        let root = tempfile::tempdir().unwrap();
+        let stick = root.path().join("usb1/1-2");
+        let device = stick.join("1-2:1.0/host0/0:0:0:0");
+        let folder = root.path().join("block/sda");
+        fs::create_dir_all(&device).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&device, folder.join("device")).unwrap();
+        assert_eq!(serial(&folder), "");
+        fs::write(stick.join("idVendor"), "46f4\n").unwrap();
+        fs::write(stick.join("serial"), "1-0000 5\n").unwrap();
+        assert_eq!(serial(&folder), "1-0000 5");
+        fs::write(device.join("vpd_pg80"), b"\0\x80\0\x04disk").unwrap();
+        assert_eq!(serial(&folder), "disk");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) struct Machine {
     pub(crate) console: Option<String>,
     pub(crate) key: String,
     pub(crate) hostname: String,
+    /// What the router says about the agent's port; none where it is not asked.
+    pub(crate) port: Option<Arc<std::sync::Mutex<crate::pcp::Said>>>,
     pub(crate) heard: Option<Arc<Heard>>,
     pub(crate) agent: Option<Arc<Service>>,
 }
@@ -103,6 +105,8 @@ pub(crate) fn boot() -> Machine {
     let hostname = settings.hostname.clone().unwrap_or_else(|| preseed::default_hostname(key.as_bytes()));
     note(nix::unistd::sethostname(&hostname).map_err(Into::into), &mut trouble);
     note(start_network(&settings, &key, &sender), &mut trouble);
+    note(crate::sntp::start(settings.ntp.clone()), &mut trouble);
+    let port = if settings.port_by_hand { None } else { note(crate::pcp::start(), &mut trouble) };
     step(&progress, &format!("{hostname} is on the network"));
 
     let mut machine = Machine {
@@ -113,6 +117,7 @@ pub(crate) fn boot() -> Machine {
         console,
         key,
         hostname,
+        port,
         heard: None,
         agent: None,
     };

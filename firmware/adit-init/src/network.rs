@@ -124,6 +124,16 @@ pub(crate) fn is_routed(address: &Address) -> bool {
     address.usable && rank(address.address) < 2
 }
 
+/// Whether an address is one of the world's.
+pub(crate) fn is_worldwide(address: &Address) -> bool {
+    address.usable && rank(address.address) == 0
+}
+
+/// The kernel's number of an interface.
+pub(crate) fn index_of(interface: &str) -> Option<u32> {
+    interfaces().into_iter().find(|(name, _)| name == interface).map(|(_, index)| index)
+}
+
 fn parse(line: &str) -> Option<Address> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [address, _, _, _, flags, interface] = fields.as_slice() else { return None };
@@ -172,7 +182,7 @@ pub(crate) fn watch<T: Send + Clone + 'static>(
 }
 
 /// The port of the agent, and the states of /proc/net/tcp6 that mean a connection.
-const AGENT_PORT: u16 = 11_713;
+pub(crate) const AGENT_PORT: u16 = 11_713;
 const ESTABLISHED: &str = "01";
 
 /// Peers' ends of the agent's connections.

@@ -28,6 +28,12 @@ pub(crate) struct Preseed {
     /// Names or addresses under which others reach the box.
     #[serde(default)]
     pub(crate) reached_at: Vec<String>,
+    /// Time servers instead of the usual one.
+    #[serde(default)]
+    pub(crate) ntp: Vec<String>,
+    /// Whether a person opens the port at the router, which is not asked then.
+    #[serde(default)]
+    pub(crate) port_by_hand: bool,
     /// The admin's key, pinned at the first start.
     pub(crate) admin: Option<Admin>,
     /// The monitor that is dialled at the first start.
@@ -68,6 +74,7 @@ impl Preseed {
             gateway: read.gateway.as_deref(),
             dns: &read.dns,
             reached_at: &read.reached_at,
+            ntp: &read.ntp,
             admin: read.admin.as_ref().map(|admin| (admin.name.as_str(), admin.key.as_str())),
             monitor: read.monitor.as_ref().map(|monitor| monitor.name.as_str()),
         };
@@ -147,8 +154,21 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         // All fields are named, so that a new one does not come without a line in the list.
-        let Preseed { hostname, address, gateway, dns, reached_at, admin, monitor, health, rule, plugin } =
-            Preseed::parse(EVERY_KEY).unwrap();
+        let Preseed {
+            hostname,
+            address,
+            gateway,
+            dns,
+            reached_at,
+            ntp,
+            port_by_hand,
+            admin,
+            monitor,
+            health,
+            rule,
+            plugin,
+        } = Preseed::parse(EVERY_KEY).unwrap();
+        assert!(port_by_hand && ntp == ["ntp.example.org"], "{ntp:?}");
         let texts = [hostname, address, gateway].map(Option::unwrap);
         assert_eq!(texts, ["cellar", "2001:db8::5/64", "fe80::1"]);
         assert_eq!(

@@ -11,8 +11,8 @@ use crate::{children, clock, data, modules, network, power, preseed, start, word
 use adit_slots::decide::{self, Start};
 use adit_slots::record::{Reset, SlotState};
 use adit_slots::watchdog::Phase;
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -328,11 +328,7 @@ impl<'a> Steady<'a> {
             rows: vec![
                 ("version", format!("{} is {running}{version}", appliance.image.version)),
                 ("addresses", addresses_in_words()),
-                (
-                    "from outside",
-                    if self.outside { "others have reached this box" } else { "nobody has reached this box yet" }
-                        .to_owned(),
-                ),
+                ("from outside", self.outside_in_words()),
                 ("agent", agent),
                 (
                     "data",
@@ -355,6 +351,12 @@ impl<'a> Steady<'a> {
             more: self.more.as_ref().map(|(_, text)| text.clone()).unwrap_or_default(),
             keys,
         }
+    }
+
+    fn outside_in_words(&self) -> String {
+        let seen = if self.outside { "others have reached this box" } else { "nobody has reached this box yet" };
+        let port = self.machine.port.as_ref().map(|port| *port.lock().unwrap_or_else(PoisonError::into_inner));
+        port.map_or_else(|| seen.to_owned(), |port| format!("{seen}; {port}"))
     }
 
     /// Ends the machine: programs first, then file systems, then off or again.

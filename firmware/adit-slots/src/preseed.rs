@@ -14,6 +14,12 @@ pub const BYTES_MAX: usize = 32 << 10;
 pub const HOSTNAME_BYTES_MAX: usize = 63;
 /// Name servers of a fixed address: a resolver asks no more.
 pub const NAME_SERVERS_MAX: usize = 3;
+/// Time servers: more are not asked.
+pub const TIME_SERVERS_MAX: usize = 4;
+/// The time server of a box that was not told another: Debian's name at the NTP pool, which has IPv6 addresses.
+pub const TIME_SERVER_DEFAULT: &str = "2.debian.pool.ntp.org";
+/// Longest name of a server, bytes (RFC 1035).
+const SERVER_BYTES_MAX: usize = 253;
 /// Hexadecimal digits of a public key.
 const KEY_DIGITS: usize = 64;
 
@@ -30,6 +36,8 @@ pub struct Given<'a, S> {
     pub dns: &'a [S],
     /// Names or addresses under which others reach the box.
     pub reached_at: &'a [S],
+    /// Names or addresses of time servers.
+    pub ntp: &'a [S],
     /// The admin's name and public key.
     pub admin: Option<(&'a str, &'a str)>,
     /// The monitor's name.
@@ -67,6 +75,9 @@ impl<'a, S: AsRef<str>> Given<'a, S> {
         each("dns", unaddressed(dns().next()), "set address too; otherwise the router names them", |_| false)?;
         each("dns", dns().nth(NAME_SERVERS_MAX), "write three name servers at most", |_| false)?;
         let reached_at = self.reached_at.iter().map(AsRef::as_ref);
+        let ntp = || self.ntp.iter().map(AsRef::as_ref);
+        each("ntp", ntp(), "write a server's name or IPv6 address", is_server)?;
+        each("ntp", ntp().nth(TIME_SERVERS_MAX), "write four time servers at most", |_| false)?;
         each("reached_at", reached_at.skip(ADDRESSES_MAX), "fewer: this one is too many for a peer", |_| false)?;
         let expected = "use 1 to 63 letters, digits, dashes and underscores, a letter or digit first";
         each("admin.name", admin, expected, is_name)?;
@@ -95,6 +106,12 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv6Addr>().is_ok()
 }
 
+fn is_server(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let is_name = (1..=SERVER_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits);
+    is_address(name) || is_name && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
 fn is_hostname(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     (1..=HOSTNAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('-')
@@ -121,6 +138,7 @@ mod tests {
         gateway: None,
         dns: &[],
         reached_at: &[],
+        ntp: &[],
         admin: None,
         monitor: None,
     };

@@ -50,6 +50,16 @@ fn order(port: &mut (impl Read + Write), packet: &str) -> Result<()> {
 /// Sends a packet and reads the answer's body.
 fn ask(port: &mut (impl Read + Write), packet: &str) -> Result<String> {
     write!(port, "${packet}#{:02x}", sum(packet.as_bytes())).context("write to the debugger's port")?;
+    loop {
+        // That the machine has stopped, since a debugger came, is told unasked.
+        let answer = hear(port)?;
+        if !answer.starts_with('T') {
+            return Ok(answer);
+        }
+    }
+}
+
+fn hear(port: &mut (impl Read + Write)) -> Result<String> {
     let mut answer = Vec::new();
     let mut byte = [0];
     let mut left = None;
@@ -110,7 +120,7 @@ mod tests {
     #[test]
     fn interrupts_are_off_and_the_processor_turns_in_place() {
         let registers = format!("{}00112233445566ff46020000{}", "0".repeat(256), "0".repeat(64));
-        let mut port = script(&[&registers, "OK", "OK", "OK"]);
+        let mut port = script(&["T02thread:01;", &registers, "OK", "OK", "OK"]);
         hang(&mut port).unwrap();
         for packet in ["Mff66554433221100,2:ebfe", "P11=46000000", "D"] {
             assert!(port.heard.contains(&format!("${packet}#{:02x}", sum(packet.as_bytes()))), "{}", port.heard);

@@ -29,7 +29,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.serves()?;
     let shown = cellar.show()?;
     let data = shown["data"].as_str().unwrap_or_default();
-    ensure!(data.contains("errors that only a person may repair"), "{shown}");
+    ensure!(data.contains("not the data of this box"), "{shown}");
     ensure!(web.backup().is_err(), "a backup went to a box without its data");
     ensure!(cellar.holds(SEGMENT)?, "the backup is gone from the disk");
 

@@ -56,6 +56,12 @@ pub struct Settings {
     /// Names or addresses under which others reach the box.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reached_at: Vec<String>,
+    /// Time servers instead of the usual one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<String>,
+    /// Whether a person opens the port at the router, which is not asked then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub port_by_hand: bool,
     /// The admin, who is known from the first start on.
     pub admin: Option<Admin>,
     /// The monitor that is dialled at the first start.
@@ -112,6 +118,7 @@ pub fn check(text: &str) -> Result<(), PreseedError> {
         gateway: settings.gateway.as_deref(),
         dns: &settings.dns,
         reached_at: &settings.reached_at,
+        ntp: &settings.ntp,
         admin: settings.admin.as_ref().map(|admin| (admin.name.as_str(), admin.key.as_str())),
         monitor: settings.monitor.as_ref().map(|monitor| monitor.name.as_str()),
     };
@@ -165,6 +172,8 @@ mod tests {
             gateway: Some("fe80::1".to_owned()),
             dns: vec!["2001:db8::53".to_owned()],
             reached_at: vec!["cellar.example.org".to_owned()],
+            ntp: vec!["ntp.example.org".to_owned()],
+            port_by_hand: true,
             admin: Some(Admin { name: "anna".to_owned(), key: "ab".repeat(32) }),
             monitor: Some(Monitor { name: "watch".to_owned(), token: token(Kind::Monitor) }),
             health: Some(table("shutdown = true")),

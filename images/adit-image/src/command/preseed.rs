@@ -43,6 +43,12 @@ struct Given {
     /// A name or address under which others reach the box.
     #[arg(long)]
     reached_at: Vec<String>,
+    /// A time server; up to four.
+    #[arg(long)]
+    ntp: Vec<String>,
+    /// A person opens the port at the router, which is not asked then.
+    #[arg(long)]
+    port_by_hand: bool,
     /// The admin's name and public key, as `adit id` prints it: NAME=KEY.
     #[arg(long, value_parser = pair)]
     admin: Option<(String, String)>,
@@ -69,10 +75,21 @@ impl Preseed {
 
 impl Given {
     fn settings(self) -> Settings {
-        let Self { hostname, address, gateway, dns, reached_at, admin, monitor } = self;
+        let Self { hostname, address, gateway, dns, reached_at, ntp, port_by_hand, admin, monitor } = self;
         let admin = admin.map(|(name, key)| Admin { name, key });
         let monitor = monitor.map(|(name, token)| Monitor { name, token });
-        Settings { hostname, address, gateway, dns, reached_at, admin, monitor, ..Settings::default() }
+        Settings {
+            hostname,
+            address,
+            gateway,
+            dns,
+            reached_at,
+            ntp,
+            port_by_hand,
+            admin,
+            monitor,
+            ..Settings::default()
+        }
     }
 }
 
