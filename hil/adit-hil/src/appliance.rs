@@ -28,7 +28,7 @@ pub const BOOT_DISK_BYTES: u64 = 1 << 30;
 /// Memory of such a machine, MiB: what the flavour for virtual machines promises to run in.
 pub const MEMORY_MIB: u32 = 192;
 /// The port of the agent.
-const PORT: u16 = 11_713;
+pub const PORT: u16 = 11_713;
 /// The exit code of `adit` when the box cannot be reached, and how long it is asked again then, wall time.
 const UNREACHABLE: i32 = 4;
 const ASKED_AGAIN_FOR: Duration = Duration::from_secs(60);

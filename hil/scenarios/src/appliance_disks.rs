@@ -47,8 +47,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.admin(&["box", "restart", "--yes"])?.succeeded()?;
     cellar.serves()?;
     cellar.confirmed()?;
-    let shown = cellar.show()?;
-    ensure!(shown["data"].as_str().is_some_and(|data| data.contains("one disk of the mirror")), "{shown}");
+    data(&mut cellar, "one disk of the mirror")?;
     web.backup()?;
     cellar.admin(&["box", "disk", "replace", "old2", "fresh", "--confirm", "fresh"])?.succeeded()?;
     part(&mut cellar, "fresh", "member")?;
@@ -63,10 +62,23 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.admin(&["box", "restart", "--yes"])?.succeeded()?;
     cellar.serves()?;
     cellar.confirmed()?;
-    let shown = cellar.show()?;
-    ensure!(shown["data"].as_str().is_some_and(|data| data.contains("is a disk missing?")), "{shown}");
+    data(&mut cellar, "is a disk missing?")?;
     ensure!(web.backup().is_err(), "a backup went to a box without its data");
     Ok(())
+}
+
+/// Waits until the box says this of its data: a mirror waits for its disks.
+fn data(cellar: &mut adit_hil::appliance::Appliance, words: &str) -> Result<()> {
+    let clock = cellar.clock()?;
+    let until = clock.now() + FILLED_WITHIN;
+    loop {
+        let shown = cellar.show()?;
+        if shown["data"].as_str().is_some_and(|data| data.contains(words)) {
+            return Ok(());
+        }
+        ensure!(clock.now() < until, "no word of {words:?}: {shown}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
 }
 
 /// Waits until a disk is this to the box.

@@ -43,6 +43,7 @@ macro_rules! scenarios {
 }
 
 mod appliance_bad_update;
+mod appliance_behind_router;
 mod appliance_boots;
 mod appliance_buses;
 mod appliance_clock;
@@ -124,6 +125,7 @@ scenarios! {
     Slow appliance_locked = appliance_locked::play "encrypted data: locked after a power cut, told, opened by holders of a share"
     Slow appliance_stolen = appliance_stolen::play "a box started later or elsewhere stays locked; its admin opens it, a larger disk is filled"
     Slow appliance_reset = appliance_reset::play "a factory reset at the box, cut in the middle: nothing is left"
+    Slow appliance_behind_router = appliance_behind_router::play "behind a closed router: told, and opened as soon as the router lets it"
     Slow appliance_buses = appliance_buses::play "the image for real machines boots from NVMe, SATA and USB"
     Slow appliance_hangs = appliance_hangs::play "an update hangs with interrupts off: the watchdog bites three times, then the old version"
     Slow appliance_corrupt = appliance_corrupt::play "the data's file system is damaged: reachable, told, nothing made anew"

@@ -7,10 +7,11 @@ use super::dns::{self, Zone};
 use super::fault::Random;
 use super::frame::{self, ALL_NODES, ETHERNET_BYTES, Envelope, Mac, Packet, UDP, address_at, icmp, u16_at};
 use super::router::{Core, Passage, Side};
+use super::services;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Neighbours that a router remembers.
 pub const NEIGHBOURS_MAX: usize = 512;
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     mac: Mac,
     pub(crate) announcement: Announcement,
     pub(crate) zone: Zone,
+    /// Whether it opens ports when it is asked to; none where it does not even answer.
+    pub(crate) opens_ports: Option<bool>,
     advertise_at: Option<Instant>,
     neighbours: HashMap<Ipv6Addr, Neighbour>,
     flood: (u64, Random, Instant),
@@ -70,6 +73,7 @@ impl Gateway {
             mac: frame::mac_of(name),
             announcement,
             zone,
+            opens_ports: None,
             advertise_at: Some(now),
             neighbours: HashMap::new(),
             flood: (0, Random::new(seed), now),
@@ -209,10 +213,16 @@ impl Gateway {
         let (Some(from), Some(to), Some(data)) = (u16_at(packet.payload, 0), u16_at(packet.payload, 2), data) else {
             return;
         };
-        if packet.next_header != UDP || to != dns::PORT {
+        if packet.next_header != UDP {
             return;
         }
-        let Some(answer) = self.zone.answer(data) else { return };
+        let answer = match to {
+            dns::PORT => self.zone.answer(data),
+            services::TIME => services::time(data, SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()),
+            services::PORT_CONTROL => self.port_control(data, packet.source),
+            _ => None,
+        };
+        let Some(answer) = answer else { return };
         let reply = Envelope {
             to_mac: packet.from_mac,
             from_mac: self.mac,
@@ -220,7 +230,18 @@ impl Gateway {
             destination: packet.source,
             hop_limit: 64,
         };
-        self.out.push(reply.udp(dns::PORT, from, &answer));
+        self.out.push(reply.udp(to, from, &answer));
+    }
+
+    /// Opens what a machine asks for, in every join that leads outside.
+    fn port_control(&self, request: &[u8], from: Ipv6Addr) -> Option<Vec<u8>> {
+        let (open, answer) = services::port_control(request, from, self.opens_ports?)?;
+        for join in self.joins.iter().filter(|join| join.side == Side::Inside) {
+            if let Some(port) = open {
+                join.core.lock().unwrap_or_else(PoisonError::into_inner).pinhole(from, port).ok()?;
+            }
+        }
+        Some(answer)
     }
 
     /// Sends a packet on: into its own network, or through the join that leads to its destination.

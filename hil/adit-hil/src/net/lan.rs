@@ -559,6 +559,14 @@ impl Gateway {
         })
     }
 
+    /// Whether the router opens ports for the machines of its home when they ask (RFC 6887); none: it does not answer.
+    ///
+    /// # Errors
+    /// The network's thread is gone.
+    pub fn opens_ports(&self, opens: Option<bool>) -> Result<()> {
+        self.call(move |gateway| gateway.opens_ports = opens)
+    }
+
     /// Moves a name, or removes it.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ mod host;
 mod lan;
 mod qemu;
 mod router;
+mod services;
 mod slaac;
 mod switch;
 mod world;

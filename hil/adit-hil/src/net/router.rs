@@ -74,6 +74,12 @@ impl Core {
         }
     }
 
+    /// Admits new flows to a port of the machine whose addresses end as this one does.
+    pub(crate) fn pinhole(&mut self, address: Ipv6Addr, port: u16) -> Result<()> {
+        ensure!(self.firewall.open(interface_id_of(address), port), "the router has too many pinholes");
+        Ok(())
+    }
+
     /// Judges a packet that enters at `side` and wants to the other.
     pub(crate) fn passage(&mut self, side: Side, packet: &Packet<'_>, now: Instant) -> Passage {
         if packet.hop_limit <= 1 {
@@ -124,8 +130,7 @@ impl Router {
     /// # Errors
     /// There are `firewall::PINHOLES_MAX` already.
     pub fn pinhole(&self, address: Ipv6Addr, port: u16) -> Result<()> {
-        ensure!(self.core().firewall.open(interface_id_of(address), port), "the router has too many pinholes");
-        Ok(())
+        self.core().pinhole(address, port)
     }
 
     /// Closes a pinhole; flows that came through it go on.
