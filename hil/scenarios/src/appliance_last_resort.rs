@@ -25,7 +25,6 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.serves()?;
     cellar.confirmed()?;
     update.finish()?.succeeded()?;
-    let name = cellar.name_on_console()?;
 
     cellar.disk(BOOT_DISK)?.0.corrupt_marker(KEY)?;
     cellar.cut()?;
@@ -36,6 +35,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.let_pass(STAYS_FOR)?;
     ensure!(console.count("adit-init: ") <= starts + 2, "it goes on starting:\n{}", console.tail());
 
+    // A box that cannot read its key shows the name that it has without one.
+    let name = cellar.name_on_console()?;
     cellar.console()?.write(format!("factory-reset {name}\n").as_bytes())?;
     cellar.expect("the factory reset is done", START_DEADLINE)?;
     cellar.serves()?;
