@@ -14,7 +14,7 @@ use std::net::SocketAddrV6;
 const CLOCK_S: i64 = 0;
 
 pub(crate) fn play(lab: &mut Lab) -> Result<()> {
-    let (home, router) = lab.lan_with("home", "2001:db8:1::/64")?;
+    let (home, router) = lab.lan_with("home", "2001:db8::/64")?;
     let (internet, provider) = lab.lan_with("internet", "2001:db8:2::/64")?;
     Router::join(&router, &provider)?;
     router.opens_ports(Some(false))?;
