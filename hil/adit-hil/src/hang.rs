@@ -5,9 +5,9 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{Read, Write};
 
-/// Numbers of registers on x86-64, as gdb counts them, and where they stand in the answer to `g`, bytes.
-const RIP: (u32, usize) = (16, 128);
-const EFLAGS: (u32, usize) = (17, 136);
+/// Where two registers of x86-64 stand in the answer to `g`, bytes.
+const RIP_AT: usize = 128;
+const EFLAGS_AT: usize = 136;
 /// The flag that lets interrupts through.
 const EFLAGS_IF: u8 = 1 << 1;
 /// Where that flag's byte lies in the register.
@@ -22,14 +22,15 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// # Errors
 /// When the debugger's port does not understand.
 pub(crate) fn hang(port: &mut (impl Read + Write)) -> Result<()> {
-    let registers = ask(port, "g")?;
-    let place = field(&registers, RIP.1, 8)?;
-    let mut flags = field(&registers, EFLAGS.1, 4)?;
-    flags[EFLAGS_IF_BYTE] &= !EFLAGS_IF;
+    let mut registers = ask(port, "g")?;
+    let place = field(&registers, RIP_AT, 8)?;
+    let flags = field(&registers, EFLAGS_AT, 4)?;
     let at: String = place.iter().rev().map(|byte| format!("{byte:02x}")).collect();
     order(port, &format!("M{at},2:{JUMP_TO_ITSELF}"))?;
-    let flags: String = flags.iter().map(|byte| format!("{byte:02x}")).collect();
-    order(port, &format!("P{:x}={flags}", EFLAGS.0))?;
+    // All registers at once: a single one is only written for a debugger that has read their description.
+    let byte = EFLAGS_AT + EFLAGS_IF_BYTE;
+    registers.replace_range(2 * byte..2 * byte + 2, &format!("{:02x}", flags[EFLAGS_IF_BYTE] & !EFLAGS_IF));
+    order(port, &format!("G{registers}"))?;
     // It goes on when the debugger leaves.
     order(port, "D")
 }
@@ -122,7 +123,8 @@ mod tests {
         let registers = format!("{}00112233445566ff46020000{}", "0".repeat(256), "0".repeat(64));
         let mut port = script(&["T02thread:01;", &registers, "OK", "OK", "OK"]);
         hang(&mut port).unwrap();
-        for packet in ["Mff66554433221100,2:ebfe", "P11=46000000", "D"] {
+        let written = registers.replace("46020000", "46000000");
+        for packet in ["Mff66554433221100,2:ebfe", &format!("G{written}"), "D"] {
             assert!(port.heard.contains(&format!("${packet}#{:02x}", sum(packet.as_bytes()))), "{}", port.heard);
         }
     }
