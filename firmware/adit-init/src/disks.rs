@@ -167,6 +167,13 @@ pub(crate) fn take(
     if list().iter().any(|known| matches!(known.part, Part::Data | Part::Member | Part::Rebuilding | Part::Failed)) {
         return Err(Refused::new(Code::DiskInUse, "the data lie on another disk already"));
     }
+    if lock.holders().is_some() {
+        // A new key would make the old one, and all behind it, worthless: the disk may only be unplugged.
+        return Err(Refused::new(
+            Code::DiskInUse,
+            "encrypted data lie on a disk that is not here; only a person at the box may give them up",
+        ));
+    }
     if boot_holds_data {
         return Err(Refused::new(
             Code::DiskInUse,
@@ -178,11 +185,35 @@ pub(crate) fn take(
         return Err(Refused::new(Code::DiskUnknown, "a mirror needs two disks"));
     }
     let second = if mirror.is_empty() { None } else { Some(blank(mirror)?) };
-    match closed {
-        Closed::No => lock.forget()?,
-        Closed::By(_, holder) => lock.begin(holder)?,
+    if let Closed::By(_, holder) = closed {
+        lock.begin(holder)?;
     }
     data::forget_place()?;
+    let made = make(&first, second.as_ref(), lock, closed, &mut tell);
+    if made.is_err()
+        && matches!(closed, Closed::By(..))
+        && let Err(error) = undo(&first, second.as_ref(), lock)
+    {
+        log::error!("take back what was begun: {error:#}");
+    }
+    made
+}
+
+/// Nothing lies on the disks yet: they become blank again, and the key is forgotten, so that the same order can come again.
+fn undo(first: &Disk, second: Option<&Disk>, lock: &Lock) -> anyhow::Result<()> {
+    data::stop();
+    first.blank()?;
+    second.map_or(Ok(()), Disk::blank)?;
+    lock.forget()
+}
+
+fn make(
+    first: &Disk,
+    second: Option<&Disk>,
+    lock: &Lock,
+    closed: Closed<'_>,
+    tell: &mut impl FnMut(&str),
+) -> Result<(), Refused> {
     let Some(second) = second else {
         tell("makes a partition");
         let path = first.partition_whole(DATA_NAME, DATA_TYPE)?;
@@ -197,7 +228,7 @@ pub(crate) fn take(
 }
 
 /// Makes the file system, in an encrypted volume where one is wanted.
-fn fill(path: PathBuf, lock: &Lock, closed: Closed<'_>, mut tell: impl FnMut(&str)) -> Result<(), Refused> {
+fn fill(path: PathBuf, lock: &Lock, closed: Closed<'_>, tell: &mut impl FnMut(&str)) -> Result<(), Refused> {
     let path = match closed {
         Closed::No => path,
         Closed::By(share, _) => {

@@ -220,7 +220,7 @@ impl Lock {
         self.fits(device, &own)?;
         let full = || Refused::new(Code::ShareRefused, format!("{HOLDERS_MAX} machines hold one already"));
         let slot = kept.free_slot().ok_or_else(full)?;
-        // Kept first: a cut leaves a holder without a key slot, which opens nothing, and no key slot that nobody can revoke.
+        // Kept first: a cut leaves a holder without a key slot, whom a sweep drops, and no key slot that nobody can revoke.
         kept.holders.push(Holder { slot, key: holder });
         self.keep(&kept)?;
         let number = slot.to_string();
@@ -230,7 +230,11 @@ impl Lock {
         let head = ["luksAddKey", "-q", "--key-file", "-"];
         // The second key follows the first one in the same pipe.
         let arguments = [&head[..], &sizes[..], &pbkdf[..], &[device, "/proc/self/fd/0"]].concat();
-        must(&arguments, &both)?;
+        if let Err(refused) = must(&arguments, &both) {
+            kept.holders.pop();
+            self.keep(&kept)?;
+            return Err(refused);
+        }
         let before: BTreeSet<u8> = kept
             .holders
             .iter()
@@ -244,8 +248,13 @@ impl Lock {
     pub(crate) fn sweep(&self, peers: &[PublicKey]) -> Result<(), Refused> {
         let _one = lock(&self.work);
         let (path, mut kept) = self.encrypted()?;
+        let device = text(&path)?;
+        // Who holds no key slot after a cut must not count as the one that is left.
+        let used = used_slots(device)?;
+        kept.holders.retain(|holder| used.contains(&holder.slot));
+        self.keep(&kept)?;
         let gone = revoked(&kept.holders, peers);
-        self.wipe(text(&path)?, &mut kept, &gone)
+        self.wipe(device, &mut kept, &gone)
     }
 
     /// Whether a sweep would change anything.
@@ -255,11 +264,7 @@ impl Lock {
 
     fn wipe(&self, device: &str, kept: &mut Kept, slots: &BTreeSet<u8>) -> Result<(), Refused> {
         for slot in slots {
-            // One that a cut left out is wiped already.
-            let ran = run(&["luksKillSlot", "-q", device, &slot.to_string()], &[])?;
-            if ran.code != Some(0) && slot_is_used(device, *slot)? {
-                return Err(anyhow!("wipe key slot {slot}: {}", children::last(&ran.said)).into());
-            }
+            must(&["luksKillSlot", "-q", device, &slot.to_string()], &[])?;
             kept.holders.retain(|holder| holder.slot != *slot);
             self.keep(kept)?;
         }
@@ -434,11 +439,16 @@ fn header_uuid(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn slot_is_used(device: &str, slot: u8) -> Result<bool> {
+fn used_slots(device: &str) -> Result<BTreeSet<u8>> {
     let ran = run(&["luksDump", device], &[])?;
     ensure!(ran.code == Some(0), "read the key slots: {}", children::last(&ran.said));
-    // Below "Keyslots:" each begins with "  N: luks2".
-    Ok(ran.said.lines().any(|line| line.trim_start().starts_with(&format!("{slot}: luks2"))))
+    Ok(slots_of(&ran.said))
+}
+
+/// The key slots of cryptsetup's own table: below "Keyslots:" each begins with "  N: luks2".
+fn slots_of(dump: &str) -> BTreeSet<u8> {
+    let slots = dump.lines().skip_while(|line| *line != "Keyslots:").take_while(|line| *line != "Tokens:");
+    slots.filter_map(|line| line.trim().strip_suffix(": luks2")?.parse().ok()).collect()
 }
 
 /// Runs cryptsetup with a key in its pipe. Without udev it makes device nodes itself.
@@ -494,6 +504,14 @@ mod tests {
             key(&kept(1, "11234567-89ab-cdef-0123-456789abcdef", &[]), 2),
         ];
         assert!(others.iter().all(|other| *other != first));
+    }
+
+    #[test]
+    fn used_key_slots_are_read_from_a_dump() {
+        // cryptsetup 2.6.1.
+        let dump = "LUKS header information\nVersion:       \t2\n\nData segments:\n  0: crypt\n\nKeyslots:\n  0: luks2\n\tKey:        512 bits\n  3: luks2\n\tPriority:   normal\nTokens:\nDigests:\n  0: pbkdf2\n";
+        assert_eq!(slots_of(dump), BTreeSet::from([0, 3]));
+        assert_eq!(slots_of(""), BTreeSet::new());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! After the start: events are answered, the agent is guarded, the start is judged, the screen is kept true, and the
 //! machine ends in order when it is to end.
 
-use crate::appliance::{Event, has_peer, peer_keys};
+use crate::appliance::{Appliance, Event, has_peer, peer_keys};
 use crate::boot::{self, Machine};
 use crate::disks;
 use crate::gate::{Gate, Judgement, Seen};
@@ -292,6 +292,14 @@ impl<'a> Steady<'a> {
             self.machine.appliance.begin_factory_reset();
             self.end(power::Ending::Restart, Reset::FactoryReset);
         }
+        if let [verb, name] = words.as_slice()
+            && verb == "give-up-data"
+            && *name == hostname
+        {
+            let appliance = Arc::clone(&self.machine.appliance);
+            self.machine.appliance.aside("line", move || Event::Answer(give_up(&appliance)));
+            return;
+        }
         let key = self.machine.key.clone();
         self.machine.appliance.aside("line", move || Event::Answer(answer(&words, &hostname, &key)));
     }
@@ -381,6 +389,17 @@ impl<'a> Steady<'a> {
     }
 }
 
+/// A person at the box gives encrypted data up that no share opens any more.
+fn give_up(appliance: &Appliance) -> String {
+    if appliance.data().0.is_mounted() {
+        return "The data are open; nothing is given up.\n".to_owned();
+    }
+    match appliance.lock.forget().and_then(|()| data::forget_place()) {
+        Ok(()) => "The encrypted data are given up; `empty` and `adit box disk use` take a disk anew.\n".to_owned(),
+        Err(error) => format!("{error:#}\n"),
+    }
+}
+
 /// What a line gets as an answer.
 fn answer(words: &[String], hostname: &str, key: &str) -> String {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -408,6 +427,9 @@ fn disks_page(hostname: &str) -> String {
         page.push_str(&format_args!("  {}  is {}, holds {holds}\n", known.disk.title(), known.part.word()).to_string());
     }
     page.push_str("To empty one that is not in use, type: empty SERIAL SERIAL\n");
+    page.push_str("To give up encrypted data whose shares or disks are lost, type: give-up-data ");
+    page.push_str(hostname);
+    page.push('\n');
     page.push_str("To erase everything that this box holds, type: factory-reset ");
     page.push_str(hostname);
     page.push('\n');
