@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Measures a store on a real directory: append with a flush every 16 MiB, look-ups, reading, verification, opening.
 //!
-//!     cargo run --release -p adit-store --example store_speed -- DIR [GB] [RECORD_KB]
+//!     cargo run --release -p adit-store --example store_speed -- DIR [GB] [RECORD_KB] [bare]
+//!
+//! `bare` goes without parity, by columns that are too many for it.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -48,9 +50,12 @@ fn main() {
     let dir = args.next().expect("a directory");
     let total = args.next().map_or(1, |text| text.parse::<u64>().expect("gigabytes")) * 1_000_000_000;
     let record_bytes = args.next().map_or(170, |text| text.parse::<usize>().expect("kilobytes")) * 1_000;
+    let bare = args.next().is_some_and(|text| text == "bare");
+    let geometry = Geometry::default();
+    let geometry = if bare { Geometry { col_log2: 9, cell_log2: 9, ..geometry } } else { geometry };
     std::fs::create_dir_all(&dir).expect("the directory");
     let disk = DirDisk::open(&dir).expect("a directory");
-    Store::create(&disk, &new_store(Geometry::default())).expect("an empty directory");
+    Store::create(&disk, &new_store(geometry)).expect("an empty directory");
     drop(disk);
     let open = || Store::open(DirDisk::open(&dir).expect("a directory"), Access::ReadWrite, at(0)).expect("a store").0;
     let mut store = open();

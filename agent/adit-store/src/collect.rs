@@ -156,6 +156,7 @@ impl Store {
         if let Err(error) = self.disk.remove(&path) {
             log::warn!("cannot remove {path}: {error}; it goes at the next start");
         }
+        crate::cover::remove(&*self.disk, &crate::cover::name(segment));
     }
 
     pub(crate) fn moved(&mut self, fault: WriteFault) -> WriteError {

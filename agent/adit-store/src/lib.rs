@@ -10,14 +10,18 @@
 mod bytes;
 mod collect;
 mod commit;
+mod cover;
 pub mod disk;
 mod error;
+mod heal;
 mod index;
 mod ledger;
+mod parity;
 mod read;
 mod recover;
 mod retain;
 pub mod retention;
+mod scrub;
 mod segment;
 mod session;
 mod store;
@@ -27,16 +31,18 @@ mod verify;
 
 pub use collect::{CollectStep, Collected, Collection};
 pub use commit::COMMIT_WALK_NODES_MAX;
+pub use cover::PARITY_DELAY_MS;
 pub use disk::{DirDisk, Disk, SimDisk};
 pub use error::{
     AppendError, CommitError, CreateError, OpenError, ReadError, RetainError, SessionError, SourceError, WriteError,
 };
 pub use read::FetchPlan;
 pub use retain::{Planned, Retained};
+pub use scrub::SCRUB_CYCLE_S;
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{
-    Access, Appended, Arrived, Commit, Event, Geometry, Moment, NewStore, Opening, Peer, Pending, SessionId,
-    SnapshotEntry, Source, Status, Step, VerifyReport,
+    Access, Appended, Arrived, Commit, Event, Geometry, Heal, Moment, NewStore, Opening, Peer, Pending, ScrubStatus,
+    ScrubStep, SessionId, SnapshotEntry, Source, Status, Step, VerifyReport,
 };
 pub use verify::Verification;

@@ -399,6 +399,7 @@ impl Store {
             self.state.note_progress(mark.source, mark.key_id, mark.seq);
         }
         self.told_full = false;
+        self.watch_parity(now);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::ledger::{
     self, AllocEntry, CleanEntry, Entry, Genesis, Ledger, ProgressEntry, SealEntry, SourceEntry, State,
 };
 use crate::retain::RetentionClock;
+use crate::scrub::Scrub;
 use crate::segment::{Class, Footer, MarkEntry, OpenSegment, Sealed, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::superblock::{NAMES, Superblock};
@@ -42,8 +43,11 @@ pub struct Store {
     pub(crate) suspects: RefCell<Vec<(u32, u64)>>,
     pub(crate) handles: RefCell<Handles>,
     pub(crate) told_full: bool,
+    /// Since when flushed bytes of each class's open segment wait for parity, milliseconds of the monotonic clock.
+    pub(crate) uncovered_ms: [Option<u64>; 2],
     /// A record was healed since the last commit.
     pub(crate) healed: bool,
+    pub(crate) scrub: Scrub,
     /// Read-only stores: open segments as they were found.
     pub(crate) tails: Vec<Tail>,
     pub(crate) clock: RetentionClock,
@@ -117,6 +121,9 @@ impl Store {
         }
         self.sync(now)?;
         self.write_tables()?;
+        for place in 0..self.open.len() {
+            self.write_parity(place)?;
+        }
         let ends = self.open.iter().flatten().map(|segment| (segment.number(), segment.end())).collect();
         self.note(now, &[Entry::Clean(CleanEntry { ends })]).map(|_| ())
     }
@@ -324,6 +331,10 @@ impl Store {
                 Ok(sealed) => seal_entry(segment, sealed),
                 Err(fault) => return Err(self.fail(fault)),
             };
+            // Parity first: what SEAL names can be healed.
+            let bytes = segment.parity_file(entry.length, entry.footer_hash);
+            self.keep_parity(entry.segment, bytes)?;
+            self.uncovered_ms[slot(class)] = None;
             entries.push(Entry::Seal(entry));
             entries.push(Entry::Progress(ProgressEntry::new(&self.durable_progress())));
         }

@@ -30,9 +30,9 @@ pub struct Geometry {
     pub data_log2: u8,
     /// Segments of nodes, snapshots and key records have at most 2^this bytes.
     pub meta_log2: u8,
-    /// Parity columns have 2^this bytes (reserved: no parity is written yet).
+    /// Parity columns have 2^this bytes: any two columns of a segment, or a region of two less one cell, can be healed.
     pub col_log2: u8,
-    /// Parity cells have 2^this bytes (reserved).
+    /// Parity cells have 2^this bytes: damage is located and healed by cells.
     pub cell_log2: u8,
 }
 
@@ -249,6 +249,20 @@ pub enum Event {
     AuditFailed,
     /// An unfinished session was given up after 14 days.
     Abandoned(SourceId),
+    /// Damaged bytes were computed from parity, put back and read again.
+    HealedRange {
+        /// The segment's number.
+        segment: u32,
+        /// First byte.
+        from: u64,
+        /// Byte after the last.
+        to: u64,
+    },
+    /// A segment's parity was damaged or absent and was written anew.
+    ParityRewritten {
+        /// The segment's number.
+        segment: u32,
+    },
 }
 
 /// The store at a glance.
@@ -284,6 +298,51 @@ pub struct Status {
     pub newest_received_s: u64,
 }
 
+/// What a step of the scrub did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScrubStep {
+    /// Nothing is due.
+    Idle,
+    /// Something was read; call again.
+    Working,
+}
+
+/// How far the scrub is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubStatus {
+    /// Sealed segments.
+    pub segments: u64,
+    /// Sealed segments that were never read since they were sealed.
+    pub never_read: u64,
+    /// When the segment was read whose reading is longest ago, seconds since 1970; 0 for none.
+    pub oldest_s: u64,
+    /// Sealed segments that have no parity yet.
+    pub without_parity: u64,
+    /// When ledger and superblocks were read, seconds since 1970; 0 for never.
+    pub ledger_s: u64,
+    /// Segments still to be read because a person asked.
+    pub left_to_read: u64,
+    /// Bytes of sealed segments.
+    pub bytes: u64,
+}
+
+/// One heal that the ledger tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heal {
+    /// When, seconds since 1970.
+    pub at_s: u64,
+    /// The segment's number.
+    pub segment: u32,
+    /// First byte.
+    pub from: u64,
+    /// Byte after the last.
+    pub to: u64,
+    /// The record, where one record was healed.
+    pub id: Option<Id>,
+    /// What the right bytes came from: "parity", "replica", "source" or "rewrite".
+    pub by: &'static str,
+}
+
 /// How far a verification is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -309,8 +368,10 @@ pub struct VerifyReport {
     pub segments: u64,
     /// Ledger blocks checked, both copies counted.
     pub ledger_blocks: u64,
-    /// Damaged ranges found now: (segment, first byte, byte after the last).
+    /// Damaged ranges found now that parity did not heal: (segment, first byte, byte after the last).
     pub damaged_ranges: Vec<(u32, u64, u64)>,
+    /// Damaged ranges found now that were healed at once.
+    pub healed_ranges: Vec<(u32, u64, u64)>,
     /// Records in them and in ranges set aside earlier that no healthy copy replaces.
     pub damaged_records: u64,
     /// The damaged records that can still be named: by their segment's footer, or by their own header where the index

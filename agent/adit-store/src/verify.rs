@@ -5,6 +5,7 @@
 use crate::bytes::{PAGE, PAGE_U64};
 use crate::disk::{FileId, Mode, read_exact, read_file};
 use crate::error::{ReadError, WriteError};
+use crate::heal::Range;
 use crate::index::tag;
 use crate::ledger::{Entry, QuarantineEntry};
 use crate::segment::{Footer, Found, SegmentHeader, TRAILER_BYTES, Walk};
@@ -28,9 +29,13 @@ pub struct Verification {
     done: u64,
     total: u64,
     started: bool,
+    /// One segment alone is read: ledger, superblocks and snapshots are others' work.
+    alone: bool,
     report: VerifyReport,
     /// Damage found in this step.
-    found: Vec<(u32, u64, u64)>,
+    found: Vec<Range>,
+    /// Bytes between records that are not zero.
+    strays: Vec<Range>,
 }
 
 /// The segment that is being read.
@@ -60,8 +65,10 @@ impl Store {
             done: 0,
             total: total.sum(),
             started: false,
+            alone: false,
             report: VerifyReport::default(),
             found: Vec::new(),
+            strays: Vec::new(),
         }
     }
 
@@ -80,11 +87,11 @@ impl Store {
         scanned.map_err(|_| self.index_damaged())?;
         ranges.sort_unstable();
         ranges.dedup();
-        self.set_aside(&ranges, now)
+        self.set_aside(&ranges, now).map(|_| ())
     }
 
-    /// Notes damaged ranges in the ledger and in the index.
-    pub(crate) fn set_aside(&mut self, ranges: &[(u32, u64, u64)], now: Moment) -> Result<(), WriteError> {
+    /// Heals damaged ranges, or notes them in the ledger and in the index. Answers those that stay damaged.
+    pub(crate) fn set_aside(&mut self, ranges: &[Range], now: Moment) -> Result<Vec<Range>, WriteError> {
         let fresh: Vec<_> = ranges
             .iter()
             // What collection removed meanwhile needs no healing.
@@ -92,7 +99,11 @@ impl Store {
             .copied()
             .collect();
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
+        }
+        let fresh = self.heal_ranges(&fresh, now)?;
+        if fresh.is_empty() {
+            return Ok(fresh);
         }
         let entries: Vec<Entry> = fresh
             .iter()
@@ -111,10 +122,10 @@ impl Store {
         let (numbers, records) = self.records_in(&fresh)?;
         let disk = Arc::clone(&self.disk);
         self.index.set_bad(&*disk, &numbers).map_err(|_| self.index_damaged())?;
-        for ((segment, from, to), records) in fresh.into_iter().zip(records) {
+        for ((segment, from, to), records) in fresh.iter().copied().zip(records) {
             self.events.push(Event::Quarantined { segment, from, to, records, promised: true });
         }
-        Ok(())
+        Ok(fresh)
     }
 
     /// Numbers of the records in some ranges, and how many lie in each.
@@ -131,6 +142,11 @@ impl Store {
         });
         scanned.map_err(|_| self.index_damaged())?;
         Ok((numbers, records))
+    }
+
+    fn is_healthy(&self, source: &SourceId, id: &Id) -> bool {
+        let tag = tag(&self.superblock.store_key, source, id);
+        matches!(self.index.find(&*self.disk, &tag), Ok(Some(number)) if self.index.is_ok(number))
     }
 
     /// Whether a range was set aside before.
@@ -184,6 +200,13 @@ fn header_at(store: &Store, current: &Current, offset: u64) -> Option<(SourceId,
 }
 
 impl Verification {
+    /// A verification of one segment.
+    pub(crate) fn of_segment(store: &Store, segment: u32) -> Self {
+        let total =
+            store.state.segments.get(&segment).and_then(|state| state.sealed.as_ref()).map_or(0, |it| it.length);
+        Self { waiting: VecDeque::from([segment]), alone: true, total, ..store.verification() }
+    }
+
     /// Reads about `max_bytes` more. Damage found is set aside at once; a store that may not write notes it in memory.
     ///
     /// # Errors
@@ -191,7 +214,7 @@ impl Verification {
     pub fn step(&mut self, store: &mut Store, max_bytes: u64, now: Moment) -> Result<Step, ReadError> {
         if !self.started {
             self.started = true;
-            if store.read_only.is_none() {
+            if store.read_only.is_none() && !self.alone {
                 match store.sync(now) {
                     // What a full disk does not take was never promised; all that lies there is read.
                     Ok(()) | Err(WriteError::DiskFull) => {}
@@ -203,6 +226,7 @@ impl Verification {
         while self.done < until {
             if self.current.is_none() {
                 let Some(segment) = self.waiting.pop_front() else { return self.finish(store, now) };
+                self.frame(store, segment, now)?;
                 self.start(store, segment);
                 continue;
             }
@@ -214,14 +238,44 @@ impl Verification {
 
     fn settle(&mut self, store: &mut Store, now: Moment) -> Result<(), ReadError> {
         let found = std::mem::take(&mut self.found);
-        self.report.damaged_ranges.extend(&found);
-        store.set_aside(&found, now).map_err(ReadError::Write)
+        let left = store.set_aside(&found, now).map_err(ReadError::Write)?;
+        let strays = std::mem::take(&mut self.strays);
+        let left_strays = store.heal_ranges(&strays, now).map_err(ReadError::Write)?;
+        for (segment, _, end) in &left_strays {
+            self.place(format!("segment {segment:08x}: stray bytes before {end}"));
+        }
+        self.report.healed_ranges.extend(strays.iter().filter(|stray| !left_strays.contains(stray)));
+        let healed = found.iter().filter(|range| store.read_only.is_none() && !left.contains(range));
+        self.report.healed_ranges.extend(healed);
+        self.report.damaged_ranges.extend(if store.read_only.is_some() { found } else { left });
+        Ok(())
     }
 
     fn place(&mut self, what: String) {
         if self.report.damaged_places.len() < PLACES_MAX {
             self.report.damaged_places.push(what);
         }
+    }
+
+    /// Without its header or footer a segment is read the hard way: parity first.
+    fn frame(&mut self, store: &mut Store, segment: u32, now: Moment) -> Result<(), ReadError> {
+        if !self.alone && store.has_wrong_parity(segment) {
+            self.place(format!("{} is damaged", crate::cover::path(segment)));
+        }
+        if store.read_only.is_some() || store.is_framed(segment) {
+            return Ok(());
+        }
+        store.mend(segment)?;
+        let length =
+            store.state.segments.get(&segment).and_then(|state| state.sealed.as_ref()).map_or(0, |it| it.length);
+        if store.is_framed(segment) {
+            let healed =
+                if store.quarantined_in(segment).is_empty() { (segment, 0, PAGE_U64) } else { (segment, 0, length) };
+            if store.admit(&[healed], now)?.is_empty() {
+                self.report.healed_ranges.push(healed);
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, store: &Store, segment: u32) {
@@ -314,7 +368,7 @@ impl Verification {
                 }
             };
             if stray {
-                self.place(format!("segment {:08x}: stray bytes before {end}", current.segment));
+                self.strays.push((current.segment, offset, end));
             }
             current.at = end;
             self.done += end - offset;
@@ -379,6 +433,10 @@ impl Verification {
 
     fn finish(&mut self, store: &mut Store, now: Moment) -> Result<Step, ReadError> {
         self.settle(store, now)?;
+        if self.alone {
+            return Ok(Step::Finished(std::mem::take(&mut self.report)));
+        }
+        self.report.damaged_ids.retain(|(source, id)| !store.is_healthy(source, id));
         let mut places = Vec::new();
         for (blocks, damage) in [store.ledger.verify(&*store.disk), store.ledger.verify_older(&*store.disk)] {
             self.report.ledger_blocks += blocks;

@@ -309,7 +309,8 @@ fn in_words(event: adit_store::Event) -> Event {
         }
         Noticed::Released { source, snapshots } => format!("{snapshots} expired snapshots of {source} are given up"),
         Noticed::AuditFailed => {
-            let why = "the index is not what the nodes say; nothing is collected; restart to rebuild the index".to_owned();
+            let why =
+                "the index is not what the nodes say; nothing is collected; restart to rebuild the index".to_owned();
             return Event::StoreFailed { why };
         }
         Noticed::Abandoned(source) => format!("an unfinished backup of {source} was given up after 14 days"),
@@ -317,6 +318,10 @@ fn in_words(event: adit_store::Event) -> Event {
             let whose = source.map_or_else(|| "the box".to_owned(), |source| source.to_string());
             format!("retention of {whose}: {guard}")
         }
+        Noticed::HealedRange { segment, from, to } => {
+            format!("segment {segment:08x}, bytes {from} to {to} were damaged and are healed from parity")
+        }
+        Noticed::ParityRewritten { segment } => format!("the parity of segment {segment:08x} was made anew"),
         Noticed::Healed(id) => format!("record {id} is healthy again: its source sent it anew"),
     };
     Event::StoreNoted { what }

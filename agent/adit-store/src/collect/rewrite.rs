@@ -237,6 +237,8 @@ impl Copying {
             self.from.iter().filter_map(|segment| Some((*segment, store.state.segments.get(segment)?))).collect();
         let lengths = gone.iter().filter_map(|(_, state)| state.sealed.as_ref()).map(|sealed| sealed.length);
         let freed_bytes = lengths.sum::<u64>().saturating_sub(sealed.length);
+        let parity = target.parity_file(sealed.length, sealed.footer_hash);
+        store.keep_parity(target.number(), parity).map_err(Stop::Write)?;
         store.note(now, &[seal, Entry::Rewrite(rewrite)]).map_err(Stop::Write)?;
         store.disk.close(target.file());
         let disk = Arc::clone(&store.disk);

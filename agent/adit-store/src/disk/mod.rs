@@ -11,6 +11,7 @@ mod sim;
 pub use dir::DirDisk;
 pub use sim::{Faults, Image, PowerCut, SimDisk};
 
+use crate::bytes::{PAGE, PAGE_U64, memory};
 use std::fmt;
 use std::io;
 
@@ -148,6 +149,34 @@ pub trait Disk: Send + Sync + fmt::Debug {
 /// The disk's answer; [`io::ErrorKind::UnexpectedEof`] when the file is shorter.
 pub(crate) fn read_exact(disk: &dyn Disk, file: FileId, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     if disk.read_at(file, offset, bytes)? == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Fills `bytes` from the file. Answers how many are within it, and the offsets of pages that the disk does not give;
+/// these, and what lies behind the end, are zeros.
+pub(crate) fn read_pages(disk: &dyn Disk, file: FileId, offset: u64, bytes: &mut [u8]) -> (usize, Vec<u64>) {
+    if let Ok(count) = disk.read_at(file, offset, bytes) {
+        bytes[count..].fill(0);
+        return (count, Vec::new());
+    }
+    let (mut done, mut within, mut unreadable) = (0, 0, Vec::new());
+    while done < bytes.len() {
+        let at = offset + done as u64;
+        let count = (PAGE - memory(at % PAGE_U64)).min(bytes.len() - done);
+        let page = &mut bytes[done..done + count];
+        match disk.read_at(file, at, page) {
+            Ok(read) => {
+                page[read..].fill(0);
+                within += read;
+            }
+            Err(_) => {
+                page.fill(0);
+                within += count;
+                unreadable.push(at & !(PAGE_U64 - 1));
+            }
+        }
+        done += count;
+    }
+    (within, unreadable)
 }
 
 /// Reads a whole small file.

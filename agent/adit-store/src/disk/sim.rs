@@ -305,6 +305,25 @@ impl SimDisk {
         }
     }
 
+    /// The drive can't read these bytes any more, nor the rest of their blocks, until they are written anew.
+    ///
+    /// # Panics
+    /// When the file is not there.
+    pub fn lose(&self, path: &str, from: u64, to: u64) {
+        let mut state = self.state();
+        let number = *state.image.names.get(path).expect("a file to lose bytes of");
+        let inode = Arc::make_mut(state.image.inodes.get_mut(&number).expect("a named file has an inode"));
+        for content in [&mut inode.current, &mut inode.durable] {
+            let length =
+                usize::try_from(to.min(content.len).saturating_sub(from)).expect("a simulated file fits memory");
+            for (page, ..) in spans(from, length) {
+                if let Some(page) = content.pages.get_mut(page) {
+                    *page = Page::Unreadable;
+                }
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -252,6 +252,11 @@ impl Index {
         self.present.get(number) && !self.bad.get(number)
     }
 
+    /// Known to be damaged, and no healthy copy came since.
+    pub(crate) fn is_bad(&self, number: u32) -> bool {
+        self.bad.get(number)
+    }
+
     /// Here, healthy, and so is everything below it.
     pub(crate) fn is_complete(&self, number: u32) -> bool {
         self.is_ok(number) && self.complete.get(number)
@@ -498,6 +503,25 @@ impl Index {
                 self.complete.clear(number);
             }
         }
+    }
+
+    /// Records are as they should be again, and so may be the nodes above them. Answers nodes whose references were never
+    /// noted, because they were damaged when the index was built.
+    pub(crate) fn clear_bad(&mut self, disk: &dyn Disk, numbers: &[u32]) -> Result<Vec<(u32, Loc)>, Damaged> {
+        let mut nodes = BTreeMap::new();
+        for number in numbers {
+            self.bad.clear(*number);
+            let loc = self.loc(disk, *number)?;
+            if loc.height == 0 {
+                self.complete.set(*number);
+            } else {
+                nodes.insert(*number, loc);
+            }
+        }
+        self.for_edges(disk, &mut |number, _, _| {
+            nodes.remove(&number);
+        })?;
+        Ok(nodes.into_iter().collect())
     }
 
     /// Finds nodes that became complete since something below them was healed.

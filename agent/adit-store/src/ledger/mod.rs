@@ -12,8 +12,8 @@ mod state_v1;
 pub(crate) use block::Block;
 pub(crate) use entry::{
     AbandonEntry, AllocEntry, CleanEntry, ClockEntry, CommitEntry, DropEntry, Entry, ExpireEntry, Genesis, GuardEntry,
-    OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry, RewriteEntry, SealEntry,
-    SourceEntry, SweepEntry,
+    HealEntry, HealedBy, OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry,
+    RewriteEntry, SealEntry, SourceEntry, SweepEntry,
 };
 pub(crate) use state::{Quarantine, SnapshotState, State};
 
@@ -203,6 +203,45 @@ impl Ledger {
             }
         }
         (blocks, damage)
+    }
+
+    /// Number of the file that is appended to.
+    pub(crate) const fn newest_file(&self) -> u32 {
+        self.file_number
+    }
+
+    /// Reads both copies of a file and writes the wrong blocks of one anew from the other. A copy that is gone comes back.
+    pub(crate) fn heal(&mut self, disk: &dyn Disk, number: u32) -> Result<Vec<Event>, OpenError> {
+        let newest = number == self.file_number;
+        let mut reader = Reader::open(disk, number, true)?;
+        let mut last = None;
+        while !(newest && reader.offset >= self.offset) {
+            let Some(block) = reader.next(last)? else { break };
+            last = Some((block.number, block.hash));
+        }
+        let mut events = reader.events();
+        let end = last.map_or(0, |(number, _)| number);
+        if newest && reader.offset < self.offset {
+            events.push(Event::LedgerGap { block: end + 1 });
+        }
+        let files = if newest { std::mem::replace(&mut self.files, reader.files()) } else { reader.files() };
+        files.into_iter().for_each(|file| disk.close(file));
+        Ok(events)
+    }
+
+    /// Calls `each` with the time and each entry of the newest two files, oldest first; what does not verify is left out.
+    pub(crate) fn each_entry(&self, disk: &dyn Disk, each: &mut dyn FnMut(u64, &Entry)) {
+        for number in self.file_number.saturating_sub(1)..=self.file_number {
+            let Ok(mut reader) = Reader::open(disk, number, false) else { continue };
+            let mut last = None;
+            while let Ok(Some(block)) = reader.next(last) {
+                let (count, bytes) = block.entries();
+                let entries = Entry::read_all(bytes, count).unwrap_or_default();
+                entries.iter().for_each(|entry| each(block.wall_s, entry));
+                last = Some((block.number, block.hash));
+            }
+            reader.files.into_iter().flatten().for_each(|file| disk.close(file));
+        }
     }
 
     /// Older files: each must hold a whole chain in both copies. Blocks read, and what is wrong.

@@ -8,9 +8,11 @@ mod scan;
 
 use crate::bytes::{PAGE, PAGE_U64};
 use crate::disk::{Disk, Mode, Sharing, read_exact, read_file, replace_file};
-use crate::error::{Fault, OpenError};
+use crate::error::{Fault, OpenError, WriteError};
+use crate::heal::Range;
 use crate::ledger::{self, DropEntry, Entry, Ledger, ProgressEntry, QuarantineEntry, State};
 use crate::retain::RetentionClock;
+use crate::scrub::Scrub;
 use crate::segment::{Class, OpenSegment, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::store::{Handles, Store, Tail, seal_entry, slot};
@@ -76,7 +78,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
         suspects: RefCell::default(),
         handles: RefCell::new(Handles::default()),
         told_full: false,
+        uncovered_ms: [None; 2],
         healed: false,
+        scrub: Scrub::default(),
         tails: Vec::new(),
         clock,
     };
@@ -86,12 +90,14 @@ pub(crate) fn open(disk: Arc<dyn Disk>, access: Access, now: Moment) -> Result<(
 fn recover(mut store: Store, now: Moment) -> Result<(Store, Opening), OpenError> {
     let mut opening = Opening::default();
     if store.read_only.is_none() {
+        store.finish_rewrites()?;
         store.move_unknown_files()?;
     }
     store.drop_copies(now)?;
     let known = store.state.quarantine.len();
     let missing = store.missing_segments();
-    let scans = store.scan_open_segments();
+    let (missing, mut mended) = store.mend_missing(missing)?;
+    let scans = store.scan_open_segments(&mut mended)?;
     let arrivals = store.state.segments.values().filter_map(|state| state.sealed.as_ref());
     let sealed = arrivals.map(|sealed| sealed.last_arrival).max().unwrap_or(0);
     let open = scans.iter().filter_map(|scan| scan.footer.entries.last()).map(|entry| entry.arrival).max();
@@ -114,11 +120,16 @@ fn recover(mut store: Store, now: Moment) -> Result<(Store, Opening), OpenError>
     } else {
         store.seal_segments(scans, missing, now)?;
     }
+    if store.read_only.is_none() {
+        store.remove_stray_parity();
+        let sealed = store.state.segments.iter().filter(|(_, state)| state.sealed.is_some());
+        store.scrub = Scrub::load(&*store.disk, sealed.map(|(segment, _)| *segment));
+    }
     store.load_index(&mut opening)?;
     store.tell_quarantined(known);
     opening.read_only.clone_from(&store.read_only);
     if store.read_only.is_none() {
-        let settled = store.settle_suspects(now);
+        let settled = store.settle_suspects(now).and_then(|()| store.admit(&mended, now));
         settled.map_err(|error| disk_error("the ledger")(io::Error::other(error)))?;
     }
     Ok((store, opening))
@@ -171,7 +182,7 @@ fn repair_superblocks(
 
 /// Removes files whose writing was cut before they got their name.
 fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
-    for dir in ["", ledger::DIRS[0], ledger::DIRS[1]] {
+    for dir in ["", ledger::DIRS[0], ledger::DIRS[1], crate::cover::DIR] {
         for name in disk.list(dir).map_err(disk_error(dir))? {
             if name.ends_with(".new") {
                 let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
@@ -254,6 +265,45 @@ impl Store {
         Ok(())
     }
 
+    /// A file that a heal wrote anew gets its name, unless the bad one still has it.
+    fn finish_rewrites(&self) -> Result<(), OpenError> {
+        for class in [Class::Data, Class::Meta] {
+            for name in self.disk.list(dir(class)).map_err(disk_error(dir(class)))? {
+                let Some(proper) = name.strip_suffix(".new") else { continue };
+                let (from, to) = (format!("{}/{name}", dir(class)), format!("{}/{proper}", dir(class)));
+                let done = match self.disk.open(&to, Mode::Read) {
+                    Ok(file) => {
+                        self.disk.close(file);
+                        self.disk.remove(&from)
+                    }
+                    Err(_) => self.disk.rename(&from, &to),
+                };
+                done.and_then(|()| self.disk.sync_dir(dir(class))).map_err(Fault::write(from.as_str()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments that are gone or short, from their parity. Answers those that stay so, and those that came back.
+    fn mend_missing(&mut self, missing: Vec<QuarantineEntry>) -> Result<(Vec<QuarantineEntry>, Vec<Range>), OpenError> {
+        let (mut left, mut mended) = (Vec::new(), Vec::new());
+        for entry in missing {
+            if self.read_only.is_none() && self.mend_found(entry.segment)? && self.is_framed(entry.segment) {
+                mended.push((entry.segment, 0, entry.to));
+            } else {
+                left.push(entry);
+            }
+        }
+        Ok((left, mended))
+    }
+
+    fn mend_found(&mut self, segment: u32) -> Result<bool, OpenError> {
+        match self.mend(segment) {
+            Err(WriteError::DiskFull) => Ok(false),
+            other => other.map_err(|error| disk_error("a damaged segment")(io::Error::other(error))),
+        }
+    }
+
     /// Sealed segments that are gone or short, and are not known to be.
     fn missing_segments(&self) -> Vec<QuarantineEntry> {
         let sealed =
@@ -311,7 +361,8 @@ impl Store {
             };
             let limit = self.superblock.segment_bytes(class);
             let buffer = self.superblock.buffer_bytes();
-            let segment = OpenSegment::resume(scan.header, file, scan.footer, scan.end, limit, buffer);
+            let mut segment = OpenSegment::resume(scan.header, file, scan.footer, scan.end, limit, buffer);
+            self.resume_parity(&mut segment);
             self.open[slot(class)] = Some(segment);
         }
     }
@@ -340,6 +391,7 @@ impl Store {
                 open.write_header(&*self.disk)?;
             }
             let sealed = open.seal_cut(&*self.disk)?;
+            self.cover_sealed(segment, file, sealed.length, sealed.footer_hash)?;
             ends.push(Entry::Seal(seal_entry(&open, sealed)));
             self.disk.close(file);
         }

@@ -6,7 +6,7 @@ use super::scan::Lister;
 use crate::bytes::PAGE_U64;
 use crate::disk::Mode;
 use crate::error::OpenError;
-use crate::index::{Arrival, Index, Inserted, Loc, NOWHERE, WriteFault, copy_tag, key_tag, tag};
+use crate::index::{Arrival, Damaged, Index, Inserted, Loc, NOWHERE, WriteFault, copy_tag, key_tag, tag};
 use crate::segment::{Footer, FooterEntry, Found, Walk, path};
 use crate::store::Store;
 use crate::types::{Event, Opening};
@@ -31,8 +31,8 @@ enum ReplayError {
     Open(OpenError),
 }
 
-impl From<crate::index::Damaged> for ReplayError {
-    fn from(_: crate::index::Damaged) -> Self {
+impl From<Damaged> for ReplayError {
+    fn from(_: Damaged) -> Self {
         Self::Damaged
     }
 }
@@ -281,7 +281,12 @@ impl Store {
     }
 
     /// Numbers of a node's references. What was never seen, because its segment is lost, is numbered as absent.
-    fn replay_refs(&mut self, source: &SourceId, number: u32, record: &Record<'_>) -> Result<Vec<u32>, ReplayError> {
+    pub(crate) fn replay_refs(
+        &mut self,
+        source: &SourceId,
+        number: u32,
+        record: &Record<'_>,
+    ) -> Result<Vec<u32>, Damaged> {
         let disk = Arc::clone(&self.disk);
         let mut refs = Vec::with_capacity(record.header.refs_count());
         for id in record.node_refs.iter().chain(record.data_refs.iter()) {
@@ -301,7 +306,7 @@ impl Store {
     }
 
     /// A segment's list of records; read anew from its records if the footer is damaged.
-    fn footer_of(&self, segment: u32) -> Footer {
+    pub(crate) fn footer_of(&self, segment: u32) -> Footer {
         if let Some((_, footer)) = self.unsealed().into_iter().find(|(number, _)| *number == segment) {
             return footer.clone();
         }

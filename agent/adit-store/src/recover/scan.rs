@@ -4,6 +4,8 @@
 use super::promised_end;
 use crate::bytes::{PAGE, PAGE_U64, align, memory};
 use crate::disk::{FileId, Mode, read_exact};
+use crate::error::OpenError;
+use crate::heal::Range;
 use crate::ledger::QuarantineEntry;
 use crate::segment::{Footer, Found, MarkEntry, NO_KEY, SegmentHeader, Walk, footer_entry, path};
 use crate::store::Store;
@@ -89,9 +91,27 @@ impl Lister {
 
 impl Store {
     /// Reads every segment that has no SEAL.
-    pub(super) fn scan_open_segments(&self) -> Vec<Scan> {
-        let open = self.state.segments.iter().filter(|(_, state)| state.sealed.is_none());
-        open.map(|(segment, _)| self.scan(*segment)).collect()
+    pub(super) fn scan_open_segments(&mut self, mended: &mut Vec<Range>) -> Result<Vec<Scan>, OpenError> {
+        let open: Vec<u32> = self
+            .state
+            .segments
+            .iter()
+            .filter(|(_, state)| state.sealed.is_none())
+            .map(|(segment, _)| *segment)
+            .collect();
+        let mut scans = Vec::with_capacity(open.len());
+        for segment in open {
+            let mut scan = self.scan(segment);
+            // Parity covers what was flushed a while ago, whatever the power cut did to the rest.
+            let damaged = scan.header_damaged || !scan.holes.is_empty() || scan.file_bytes < scan.promised_end;
+            if damaged && self.read_only.is_none() && self.mend_found(segment)? {
+                scan.file.into_iter().for_each(|file| self.disk.close(file));
+                scan = self.scan(segment);
+                mended.push((segment, 0, scan.end));
+            }
+            scans.push(scan);
+        }
+        Ok(scans)
     }
 
     fn scan(&self, segment: u32) -> Scan {

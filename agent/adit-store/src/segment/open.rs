@@ -9,6 +9,7 @@ use super::format::{SegmentHeader, UNIT, footer_entry};
 use crate::bytes::{PAGE, PAGE_U64, align, memory, narrow};
 use crate::disk::{Disk, FileId, Mode, read_exact};
 use crate::error::Fault;
+use crate::parity::{Encoder, Shape};
 use adit_wire::ids::KeyId;
 use adit_wire::record::Record;
 use std::collections::HashMap;
@@ -34,6 +35,10 @@ pub(crate) struct OpenSegment {
     footer: Footer,
     keys: HashMap<KeyId, u16>,
     reserved: u64,
+    /// Parity of the bytes handed to the disk; `None` where none is kept.
+    parity: Option<Encoder>,
+    /// Bytes that the parity file covers. At most `durable`.
+    parity_written: u64,
 }
 
 /// Where a record came to lie.
@@ -71,7 +76,11 @@ impl OpenSegment {
             disk.close(file);
             return Err(fault);
         }
-        Ok(Self::resume(header, file, Footer::default(), PAGE_U64, limit, buffer_bytes))
+        let mut parity = Encoder::new(Shape::new(header.geometry));
+        parity.push(&header_page);
+        let mut made = Self::resume(header, file, Footer::default(), PAGE_U64, limit, buffer_bytes);
+        made.parity = Some(parity);
+        Ok(made)
     }
 
     /// Goes on with a file whose records are listed in `footer` and end at `end`, all of it flushed.
@@ -96,7 +105,32 @@ impl OpenSegment {
             footer,
             keys,
             reserved: 0,
+            parity: None,
+            parity_written: 0,
         }
+    }
+
+    /// Goes on with parity of everything handed to the disk; of that, the parity file covers `written` bytes.
+    pub(crate) fn keep_parity(&mut self, parity: Encoder, written: u64) {
+        assert_eq!(parity.covered(), self.written, "parity covers what was handed over");
+        self.parity = Some(parity);
+        self.parity_written = written;
+    }
+
+    /// Whether flushed bytes lie behind what the parity file covers.
+    pub(crate) const fn wants_parity(&self) -> bool {
+        self.parity.is_some() && self.parity_written < self.durable
+    }
+
+    /// The parity file, if what is kept covers exactly `covered` bytes.
+    pub(crate) fn parity_file(&self, covered: u64, footer_hash: [u8; 32]) -> Option<Vec<u8>> {
+        let parity = self.parity.as_ref().filter(|parity| parity.covered() == covered)?;
+        Some(parity.to_file(self.number(), footer_hash))
+    }
+
+    /// The parity file now covers all that is flushed.
+    pub(crate) const fn parity_is_written(&mut self) {
+        self.parity_written = self.durable;
     }
 
     pub(crate) const fn class(&self) -> Class {
@@ -109,6 +143,11 @@ impl OpenSegment {
 
     pub(crate) const fn file(&self) -> FileId {
         self.file
+    }
+
+    /// Takes another descriptor of the same bytes; answers the old one.
+    pub(crate) const fn replace_file(&mut self, file: FileId) -> FileId {
+        std::mem::replace(&mut self.file, file)
     }
 
     /// Offset behind everything added.
@@ -225,6 +264,7 @@ impl OpenSegment {
             self.reserved = to;
         }
         disk.write_at(self.file, self.written, &self.buffer[..count]).map_err(Fault::write(path()))?;
+        self.cover(end, count);
         self.written = end;
         if count == self.buffer.len() {
             self.buffer.clear();
@@ -232,6 +272,16 @@ impl OpenSegment {
             self.buffer.drain(..count);
         }
         Ok(())
+    }
+
+    /// Takes the first `count` bytes of the buffer into the parity. A file that is too long for it goes without.
+    fn cover(&mut self, end: u64, count: usize) {
+        let fits = Shape::new(self.header.geometry).fits(end);
+        // A footer that was written and not noted is written over.
+        self.parity = self.parity.take().filter(|parity| fits && parity.covered() == self.written);
+        if let Some(parity) = &mut self.parity {
+            parity.push(&self.buffer[..count]);
+        }
     }
 
     /// Makes everything added durable and ends on a page boundary.
@@ -276,6 +326,10 @@ impl OpenSegment {
         disk.set_len(self.file, length).map_err(Fault::write(path()))?;
         disk.sync(self.file).map_err(Fault::sync(path()))?;
         self.durable = self.written;
+        self.parity = self.parity.take().filter(|_| Shape::new(self.header.geometry).fits(length));
+        if let Some(parity) = self.parity.as_mut().filter(|parity| parity.covered() == self.written) {
+            parity.push(&bytes);
+        }
         Ok(Sealed { length, footer_hash })
     }
 

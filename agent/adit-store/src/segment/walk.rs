@@ -3,8 +3,8 @@
 //! Recovery and verification share it. A block that can't be read counts as damage, not as the end.
 
 use super::format::{Check, ENVELOPE_BYTES, Envelope, Kind, MarkEntry, UNIT, read_mark};
-use crate::bytes::{PAGE, PAGE_U64, is_zero, memory};
-use crate::disk::{Disk, FileId};
+use crate::bytes::{PAGE_U64, is_zero, memory};
+use crate::disk::{Disk, FileId, read_pages};
 use adit_wire::record::{HEADER_BYTES, RECORD_BYTES_MAX, Record};
 
 const CHUNK: u64 = 1 << 20;
@@ -134,29 +134,9 @@ impl<'a> Walk<'a> {
             let want = memory(count.max(CHUNK).min(self.end - self.window_at));
             self.window.resize(want, 0);
             let (disk, file, at) = (self.disk, self.file, self.window_at + have as u64);
-            read_or_zero(disk, file, at, &mut self.window[have..]);
+            let _unreadable = read_pages(disk, file, at, &mut self.window[have..]);
         }
         let from = memory(offset - self.window_at);
         &self.window[from..from + memory(count)]
-    }
-}
-
-/// Fills `bytes` from the file; what can't be read is zero, page by page.
-fn read_or_zero(disk: &dyn Disk, file: FileId, offset: u64, bytes: &mut [u8]) {
-    match disk.read_at(file, offset, bytes) {
-        Ok(count) => bytes[count..].fill(0),
-        Err(_) => {
-            let mut done = 0;
-            while done < bytes.len() {
-                let within = memory((offset + done as u64) % PAGE_U64);
-                let count = (PAGE - within).min(bytes.len() - done);
-                let page = &mut bytes[done..done + count];
-                match disk.read_at(file, offset + done as u64, page) {
-                    Ok(read) => page[read..].fill(0),
-                    Err(_) => page.fill(0),
-                }
-                done += count;
-            }
-        }
     }
 }

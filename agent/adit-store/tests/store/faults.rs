@@ -19,6 +19,15 @@ fn small_store(seed: u64) -> (SimDisk, TestSource, Vec<Tree>) {
     (reboot(&disk), source, trees)
 }
 
+/// The same without parity on the disk: what is damaged stays so.
+fn fragile_store(seed: u64) -> (SimDisk, TestSource, Vec<Tree>) {
+    let (disk, source, trees) = small_store(seed);
+    for path in disk.paths().into_iter().filter(|path| path.starts_with("par/")) {
+        disk.remove(&path).expect("a parity file goes");
+    }
+    (disk, source, trees)
+}
+
 fn bytes_of(disk: &SimDisk, path: &str) -> Vec<u8> {
     let file = disk.open(path, Mode::Read).expect("a file");
     let mut bytes = vec![0; usize::try_from(disk.len(file).expect("its length")).expect("short")];
@@ -30,8 +39,8 @@ fn bytes_of(disk: &SimDisk, path: &str) -> Vec<u8> {
 /// Whether a flipped byte is noticed: by opening, by an event, or by verification.
 fn noticed(disk: SimDisk) -> bool {
     let Ok((mut store, opening)) = Store::open(disk, Access::ReadWrite, at(10)) else { return true };
-    let told = !store.take_events().is_empty() || opening.index_rebuilt || opening.read_only.is_some();
     let report = verify(&mut store);
+    let told = !store.take_events().is_empty() || opening.index_rebuilt || opening.read_only.is_some();
     told || !opening.clean || !report.is_clean()
 }
 
@@ -61,7 +70,7 @@ fn every_flipped_byte_is_noticed() {
 
 #[test]
 fn damage_is_set_aside_and_healed_by_its_source() {
-    let (disk, mut source, trees) = small_store(2);
+    let (disk, mut source, trees) = fragile_store(2);
     let victim = trees[0].records.iter().find(|made| made.height == 0).expect("a chunk");
     let mut store = open(&disk);
     flip_record(&disk, victim);
@@ -108,7 +117,7 @@ fn damage_is_set_aside_and_healed_by_its_source() {
 /// wrong with the place; its source is asked for it all the same.
 #[test]
 fn a_place_that_can_be_read_again_is_no_damage() {
-    let (disk, source, trees) = small_store(8);
+    let (disk, source, trees) = fragile_store(8);
     let victim = trees[0].records.iter().find(|made| made.height == 0).expect("a chunk");
     let (path, at_byte) = place_of(&disk, victim);
     disk.flip(&path, at_byte, 4);
@@ -127,7 +136,7 @@ fn a_place_that_can_be_read_again_is_no_damage() {
 /// segment is gone; a flip in the header itself leaves it without a name then.
 #[test]
 fn flipped_bits_are_named() {
-    let (disk, source, trees) = small_store(7);
+    let (disk, source, trees) = fragile_store(7);
     let image = disk.image();
     let records: Vec<&Made> = trees.iter().flat_map(|tree| &tree.records).collect();
     for victim in &records {
@@ -182,7 +191,7 @@ fn place_of(disk: &SimDisk, made: &Made) -> (String, u64) {
 
 #[test]
 fn reading_finds_damage_too() {
-    let (disk, source, trees) = small_store(3);
+    let (disk, source, trees) = fragile_store(3);
     let victim = &trees[1].records[0];
     let mut store = open(&disk);
     flip_record(&disk, victim);
@@ -368,6 +377,7 @@ fn unknown_files_are_kept_and_a_lost_segment_is_told() {
     assert!(disk.paths().contains(&"lost/0000ffff.adt".to_owned()));
     let segment = disk.paths().into_iter().find(|path| path.starts_with("seg/")).expect("a data segment");
     disk.remove(&segment).expect("it goes");
+    disk.paths().iter().filter(|path| path.starts_with("par/")).for_each(|path| disk.remove(path).expect("it goes"));
     let mut store = open(&disk);
     let report = verify(&mut store);
     assert!(!report.is_clean());

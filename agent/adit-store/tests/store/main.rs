@@ -6,6 +6,7 @@ mod collect;
 mod crash;
 mod faults;
 mod golden;
+mod heal;
 mod limits;
 mod model;
 mod retention;

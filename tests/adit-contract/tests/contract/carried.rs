@@ -76,7 +76,7 @@ fn key_in(server: &Process) -> String {
 }
 
 #[test]
-fn one_flipped_byte_on_the_disk_is_found() {
+fn one_flipped_byte_on_the_disk_is_healed_and_without_parity_found() {
     let lab = Lab::new();
     let mut lab_box = lab.new_box("box");
     lab_box.start();
@@ -91,10 +91,14 @@ fn one_flipped_byte_on_the_disk_is_found() {
     source.adit(["verify"]).succeeded();
     lab_box.stop();
     let segment = largest_file(&lab_box.store.join("seg"));
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&segment, &bytes).unwrap();
+    let whole = fs::read(&segment).unwrap();
+    flip_middle(&segment);
+    lab_box.start();
+    source.adit(["verify"]).succeeded();
+    assert!(fs::read(&segment).unwrap() == whole, "the segment is not what it was");
+    lab_box.stop();
+    flip_middle(&segment);
+    fs::remove_dir_all(lab_box.store.join("par")).unwrap();
     lab_box.start();
     let verify = source.adit(["verify", "--json"]);
     assert_eq!(verify.code, EXIT_DAMAGED, "stdout:\n{}\nstderr:\n{}", verify.stdout, verify.stderr);
@@ -112,6 +116,13 @@ fn one_flipped_byte_on_the_disk_is_found() {
     // What is damaged is left out and named; nothing else differs, and no file holds other bytes than its source.
     let wrong = differences(&data, &restored(&to, &data)).unwrap();
     assert!(wrong.iter().all(|line| line.ends_with("is missing")) && !wrong.is_empty(), "{wrong:#?}");
+}
+
+fn flip_middle(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, &bytes).unwrap();
 }
 
 fn largest_file(dir: &Path) -> PathBuf {
