@@ -36,6 +36,7 @@ pub use link::{About, Closer, Counters, Link, LinkError, PeerGreeting, Refusal};
 pub use listen::{DoorCounts, Event, Incoming, ListenError, Listener};
 pub use slots::NoPlace;
 pub use target::{Target, TargetError};
+pub use tls::provide_cryptography;
 
 /// The value behind a lock. Every critical section here leaves the value whole, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

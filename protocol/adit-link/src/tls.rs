@@ -96,6 +96,13 @@ impl Credentials {
     }
 }
 
+/// Makes the same cryptography the default of this process: for libraries that speak TLS to others, such as mail servers. The
+/// link itself never uses a default.
+pub fn provide_cryptography() {
+    // Somebody else's default is as good; there is only one provider in this program.
+    drop(default_provider().install_default());
+}
+
 /// TLS 1.3 alone, the hybrid exchange alone: all peers are ours, so there is nothing to downgrade to.
 fn provider() -> CryptoProvider {
     CryptoProvider {

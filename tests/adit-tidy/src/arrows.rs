@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 /// The rooms of our own that each room may be built from. A room that is missing here is a complaint.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("adit-wire", &[]),
     ("adit-proto", &["adit-wire"]),
     ("adit-link", &["adit-wire", "adit-proto"]),
@@ -38,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
         "aditd",
         &["adit-wire", "adit-proto", "adit-link", "adit-peers", "adit-store", "adit-device", "adit-health", "adit-ask"],
     ),
+    ("adit-monitor", &["adit-wire", "adit-proto", "adit-link", "adit-peers", "adit-health"]),
     ("adit", &["adit-wire", "adit-proto", "adit-link", "adit-archive", "adit-health"]),
     ("adit-image", &["adit-wire", "adit-proto", "adit-slots"]),
     ("adit-guest", &[]),
