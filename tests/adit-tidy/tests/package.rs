@@ -20,7 +20,7 @@ impl Scratch {
     fn new(name: &str) -> Self {
         let path = env::temp_dir().join(format!("adit-package-{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("bin")).expect("scratch directory");
-        for binary in ["adit", "aditd", "adit-probe"] {
+        for binary in ["adit", "aditd", "adit-probe", "adit-monitor"] {
             let path = path.join("bin").join(binary);
             fs::write(&path, "#!/bin/sh\nexit 0\n").expect("stand-in");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
@@ -72,6 +72,13 @@ fn the_package_holds_binaries_units_and_configuration() {
         ("usr/bin/adit", 0o755),
         ("usr/bin/aditd", 0o755),
         ("usr/bin/adit-probe", 0o755),
+        ("usr/bin/adit-monitor", 0o755),
+        ("usr/lib/systemd/system/adit-monitor.service", 0o644),
+        ("etc/adit/adit-monitor.toml", 0o644),
+        ("usr/share/adit/icinga2.conf", 0o644),
+        ("usr/share/adit/prometheus.rules.yml", 0o644),
+        ("usr/share/adit/grafana-dashboard.json", 0o644),
+        ("usr/share/doc/adit/monitor.md", 0o644),
         ("usr/lib/systemd/system/aditd.service", 0o644),
         ("usr/lib/systemd/system/adit-probe.socket", 0o644),
         ("usr/lib/systemd/system/adit-probe.service", 0o644),
@@ -118,6 +125,7 @@ fn units_are_sound_and_tight() {
     for (unit, exposure_max) in [
         ("aditd.service", Some(AGENT_EXPOSURE_MAX)),
         ("adit-probe.service", Some(PROBE_EXPOSURE_MAX)),
+        ("adit-monitor.service", Some(AGENT_EXPOSURE_MAX)),
         ("adit-backup.service", Some(BACKUP_EXPOSURE_MAX)),
         ("adit-backup.timer", None),
         ("adit-probe.socket", None),
@@ -133,8 +141,14 @@ fn units_are_sound_and_tight() {
             .arg(units.join(unit));
         run(&mut security);
     }
-    for unit in ["aditd.service", "adit-probe.service", "adit-probe.socket", "adit-backup.service", "adit-backup.timer"]
-    {
+    for unit in [
+        "aditd.service",
+        "adit-monitor.service",
+        "adit-probe.service",
+        "adit-probe.socket",
+        "adit-backup.service",
+        "adit-backup.timer",
+    ] {
         run(Command::new("systemd-analyze")
             .args(["verify", "--man=no", "--recursive-errors=no"])
             .arg(units.join(unit)));

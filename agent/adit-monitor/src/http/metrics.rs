@@ -95,6 +95,27 @@ pub fn render(view: &View) -> String {
     text
 }
 
+/// The names of all series that there may be: public, and never used for anything else.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let fixed = [
+        "adit_up",
+        "adit_snapshot_age_seconds",
+        "adit_status",
+        "adit_rule_status",
+        "adit_acked",
+        "adit_component_info",
+        "adit_notify_waiting_messages",
+        "adit_notify_last_success_timestamp_seconds",
+    ];
+    let of_reading = |exported: &Exported| match exported.family.kind {
+        Type::Counter => format!("{}_total", exported.family.name),
+        Type::Gauge | Type::Info => exported.family.name.to_owned(),
+    };
+    let times = LAST.iter().map(|(_, name, _)| (*name).to_owned());
+    fixed.map(ToOwned::to_owned).into_iter().chain(EXPORTED.iter().map(of_reading)).chain(times).collect()
+}
+
 /// Writing to a string cannot fail.
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _infallible = writeln!(text, "{line}");

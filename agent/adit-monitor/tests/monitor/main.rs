@@ -4,5 +4,6 @@
 mod channels;
 mod joining;
 mod lab;
+mod products;
 mod program;
 mod telling;
