@@ -15,6 +15,7 @@ mod gate;
 mod image;
 mod lock;
 mod logger;
+mod member;
 mod modules;
 mod netlink;
 mod network;

@@ -31,6 +31,8 @@ pub(crate) struct Preseed {
     /// Time servers instead of the usual one.
     #[serde(default)]
     pub(crate) ntp: Vec<String>,
+    /// Whom the member who houses the box calls.
+    pub(crate) contact: Option<String>,
     /// Whether a person opens the port at the router, which is not asked then.
     #[serde(default)]
     pub(crate) port_by_hand: bool,
@@ -75,6 +77,7 @@ impl Preseed {
             dns: &read.dns,
             reached_at: &read.reached_at,
             ntp: &read.ntp,
+            contact: read.contact.as_deref(),
             admin: read.admin.as_ref().map(|admin| (admin.name.as_str(), admin.key.as_str())),
             monitor: read.monitor.as_ref().map(|monitor| monitor.name.as_str()),
         };
@@ -161,6 +164,7 @@ mod tests {
             dns,
             reached_at,
             ntp,
+            contact,
             port_by_hand,
             admin,
             monitor,
@@ -168,6 +172,7 @@ mod tests {
             rule,
             plugin,
         } = Preseed::parse(EVERY_KEY).unwrap();
+        assert_eq!(contact.as_deref(), Some("Anna Example +49 30 000000"));
         assert!(port_by_hand && ntp == ["ntp.example.org"], "{ntp:?}");
         let texts = [hostname, address, gateway].map(Option::unwrap);
         assert_eq!(texts, ["cellar", "2001:db8::5/64", "fe80::1"]);

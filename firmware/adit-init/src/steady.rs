@@ -7,7 +7,7 @@ use crate::boot::{self, Machine};
 use crate::disks;
 use crate::gate::{Gate, Judgement, Seen};
 use crate::panel::Panel;
-use crate::{children, clock, data, modules, network, power, preseed, start, words};
+use crate::{children, clock, data, member, modules, network, power, preseed, start, words};
 use adit_slots::decide::{self, Start};
 use adit_slots::record::{Reset, SlotState};
 use adit_slots::watchdog::Phase;
@@ -300,8 +300,13 @@ impl<'a> Steady<'a> {
             self.machine.appliance.aside("line", move || Event::Answer(give_up(&appliance)));
             return;
         }
-        let key = self.machine.key.clone();
-        self.machine.appliance.aside("line", move || Event::Answer(answer(&words, &hostname, &key)));
+        let (key, contact) = (self.machine.key.clone(), self.machine.settings.contact.clone());
+        self.machine.appliance.aside("line", move || {
+            Event::Answer(match words.as_slice() {
+                [one] if one.eq_ignore_ascii_case("p") => member::page(&hostname, contact.as_deref()),
+                _ => answer(&words, &hostname, &key),
+            })
+        });
     }
 
     fn panel(&self) -> Panel {
@@ -327,7 +332,8 @@ impl<'a> Steady<'a> {
             (None, Some(_)) => "is being started".to_owned(),
             (None, None) => "cannot be started".to_owned(),
         };
-        let mut keys = vec![('a', "show this box's key"), ('d', "disks, factory reset")];
+        let mut keys =
+            vec![('p', "a page for your phone"), ('a', "show this box's key"), ('d', "disks, factory reset")];
         if !self.has_admin {
             keys.insert(0, ('t', "make a token for the first admin"));
         }
@@ -353,7 +359,11 @@ impl<'a> Steady<'a> {
                     if appliance.watchdog.is_empty() { "none".to_owned() } else { appliance.watchdog.clone() },
                 ),
                 ("last start", words::reset(record.reset).to_owned()),
-                ("to stop", "press the power button once and wait until the light is off".to_owned()),
+                ("to stop", member::STOP.to_owned()),
+                (
+                    "questions to",
+                    self.machine.settings.contact.clone().unwrap_or_else(|| "the admin of this box".to_owned()),
+                ),
             ],
             trouble: appliance.last_trouble(),
             more: self.more.as_ref().map(|(_, text)| text.clone()).unwrap_or_default(),

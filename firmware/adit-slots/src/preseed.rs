@@ -20,6 +20,8 @@ pub const TIME_SERVERS_MAX: usize = 4;
 pub const TIME_SERVER_DEFAULT: &str = "2.debian.pool.ntp.org";
 /// Longest name of a server, bytes (RFC 1035).
 const SERVER_BYTES_MAX: usize = 253;
+/// Longest word on whom to call, bytes: a line of the screen, and of a QR code.
+pub const CONTACT_BYTES_MAX: usize = 64;
 /// Hexadecimal digits of a public key.
 const KEY_DIGITS: usize = 64;
 
@@ -38,6 +40,8 @@ pub struct Given<'a, S> {
     pub reached_at: &'a [S],
     /// Names or addresses of time servers.
     pub ntp: &'a [S],
+    /// Whom the member calls.
+    pub contact: Option<&'a str>,
     /// The admin's name and public key.
     pub admin: Option<(&'a str, &'a str)>,
     /// The monitor's name.
@@ -76,6 +80,7 @@ impl<'a, S: AsRef<str>> Given<'a, S> {
         each("dns", dns().nth(NAME_SERVERS_MAX), "write three name servers at most", |_| false)?;
         let reached_at = self.reached_at.iter().map(AsRef::as_ref);
         let ntp = || self.ntp.iter().map(AsRef::as_ref);
+        each("contact", self.contact, "write a name and a number on one line of 64 bytes", is_contact)?;
         each("ntp", ntp(), "write a server's name or IPv6 address", is_server)?;
         each("ntp", ntp().nth(TIME_SERVERS_MAX), "write four time servers at most", |_| false)?;
         each("reached_at", reached_at.skip(ADDRESSES_MAX), "fewer: this one is too many for a peer", |_| false)?;
@@ -112,6 +117,10 @@ fn is_server(name: &str) -> bool {
     is_address(name) || is_name && name.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
+fn is_contact(text: &str) -> bool {
+    (1..=CONTACT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 fn is_hostname(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     (1..=HOSTNAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('-')
@@ -139,6 +148,7 @@ mod tests {
         dns: &[],
         reached_at: &[],
         ntp: &[],
+        contact: None,
         admin: None,
         monitor: None,
     };

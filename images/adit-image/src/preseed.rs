@@ -59,6 +59,8 @@ pub struct Settings {
     /// Time servers instead of the usual one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ntp: Vec<String>,
+    /// Whom the member who houses the box calls.
+    pub contact: Option<String>,
     /// Whether a person opens the port at the router, which is not asked then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub port_by_hand: bool,
@@ -119,6 +121,7 @@ pub fn check(text: &str) -> Result<(), PreseedError> {
         dns: &settings.dns,
         reached_at: &settings.reached_at,
         ntp: &settings.ntp,
+        contact: settings.contact.as_deref(),
         admin: settings.admin.as_ref().map(|admin| (admin.name.as_str(), admin.key.as_str())),
         monitor: settings.monitor.as_ref().map(|monitor| monitor.name.as_str()),
     };
@@ -173,6 +176,7 @@ mod tests {
             dns: vec!["2001:db8::53".to_owned()],
             reached_at: vec!["cellar.example.org".to_owned()],
             ntp: vec!["ntp.example.org".to_owned()],
+            contact: Some("Anna Example +49 30 000000".to_owned()),
             port_by_hand: true,
             admin: Some(Admin { name: "anna".to_owned(), key: "ab".repeat(32) }),
             monitor: Some(Monitor { name: "watch".to_owned(), token: token(Kind::Monitor) }),

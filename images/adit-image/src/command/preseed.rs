@@ -46,6 +46,9 @@ struct Given {
     /// A time server; up to four.
     #[arg(long)]
     ntp: Vec<String>,
+    /// Whom the member who houses the box calls: a name and a number, for its screen.
+    #[arg(long)]
+    contact: Option<String>,
     /// A person opens the port at the router, which is not asked then.
     #[arg(long)]
     port_by_hand: bool,
@@ -75,7 +78,7 @@ impl Preseed {
 
 impl Given {
     fn settings(self) -> Settings {
-        let Self { hostname, address, gateway, dns, reached_at, ntp, port_by_hand, admin, monitor } = self;
+        let Self { hostname, address, gateway, dns, reached_at, ntp, contact, port_by_hand, admin, monitor } = self;
         let admin = admin.map(|(name, key)| Admin { name, key });
         let monitor = monitor.map(|(name, token)| Monitor { name, token });
         Settings {
@@ -85,6 +88,7 @@ impl Given {
             dns,
             reached_at,
             ntp,
+            contact,
             port_by_hand,
             admin,
             monitor,
