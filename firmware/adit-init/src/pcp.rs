@@ -40,8 +40,10 @@ type Nonce = [u8; NONCE_BYTES];
 /// What the router says about the port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Nothing so far.
+    /// It was not asked: this box has no address of the world's, or no router.
     #[default]
+    NotAsked,
+    /// Nothing so far.
     Nothing,
     /// It is open.
     Open,
@@ -52,6 +54,7 @@ pub(crate) enum Said {
 impl Display for Said {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::NotAsked => Ok(()),
             Self::Nothing => write!(to, "the router does not answer; open TCP {AGENT_PORT} there by hand"),
             Self::Open => write!(to, "the router has opened TCP {AGENT_PORT}"),
             Self::Refused(code) => {

@@ -7,6 +7,7 @@ use crate::boot::{self, Machine};
 use crate::disks;
 use crate::gate::{Gate, Judgement, Seen};
 use crate::panel::Panel;
+use crate::pcp::Said;
 use crate::{children, clock, data, member, modules, network, power, preseed, start, words};
 use adit_slots::decide::{self, Start};
 use adit_slots::record::{Reset, SlotState};
@@ -374,7 +375,10 @@ impl<'a> Steady<'a> {
     fn outside_in_words(&self) -> String {
         let seen = if self.outside { "others have reached this box" } else { "nobody has reached this box yet" };
         let port = self.machine.port.as_ref().map(|port| *port.lock().unwrap_or_else(PoisonError::into_inner));
-        port.map_or_else(|| seen.to_owned(), |port| format!("{seen}; {port}"))
+        match port {
+            None | Some(Said::NotAsked) => seen.to_owned(),
+            Some(port) => format!("{seen}; {port}"),
+        }
     }
 
     /// Ends the machine: programs first, then file systems, then off or again.

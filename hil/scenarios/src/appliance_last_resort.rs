@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What both good versions need is broken: the box's own key is damaged on its disk. Each is tried three times, then the box stays
-//! up as a last resort and says why, instead of starting over for ever. A factory reset by the person at the box brings it back.
+//! What both good versions need is broken: the box's own key is damaged on its disk. The newer one is tried three times and left,
+//! then the box stays up with the other and says why, instead of starting over for ever. A factory reset by the person at the
+//! box brings it back.
 
 use adit_hil::Lab;
 use adit_hil::appliance::{BOOT_DISK, START_DEADLINE};
@@ -29,7 +30,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.disk(BOOT_DISK)?.0.corrupt_marker(KEY)?;
     cellar.cut()?;
     cellar.switch_on(&[])?;
-    cellar.expect("started as a last resort", TRIED_WITHIN)?;
+    cellar.expect("this version has failed; the other one is started", TRIED_WITHIN)?;
+    cellar.expect("this start is not healthy: the agent does not serve", TRIED_WITHIN)?;
     let console = cellar.console()?;
     let starts = console.count("adit-init: ");
     cellar.let_pass(STAYS_FOR)?;

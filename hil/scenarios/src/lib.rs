@@ -134,7 +134,7 @@ scenarios! {
     Slow appliance_keys = appliance_keys::play "the keys that sign updates change: the old one signs nothing any more"
     Slow appliance_resumes = appliance_resumes::play "the line breaks in the middle of an update, twice: it goes on where it was"
     Slow appliance_full = appliance_full::play "the boot partition is full: an update is refused, nothing is lost"
-    Slow appliance_last_resort = appliance_last_resort::play "both versions fail: three tries each, then up as a last resort"
+    Slow appliance_last_resort = appliance_last_resort::play "what both versions need is broken: one is left, the other stays up and says why"
     Fast appliance_power_cuts = appliance_power_cuts::few "power cuts in an update: every state is judged, two are booted"
     Slow power_cuts = power_cut::many "the same, fifty of them booted"
     Slow appliance_power_cuts_many = appliance_power_cuts::many "the same with more states, twenty of them booted"
