@@ -118,7 +118,7 @@ pub struct Maintenance {
 pub struct View {
     /// The agents.
     pub fleet: Fleet,
-    /// The incidents.
+    /// The incidents, in the order of their subjects.
     pub incidents: Vec<(Subject, Incident)>,
     /// Maintenance windows.
     pub windows: Vec<Window>,
@@ -127,10 +127,19 @@ pub struct View {
 }
 
 impl View {
+    /// The incidents of a host.
+    #[must_use]
+    pub fn incidents_of(&self, host: &str) -> &[(Subject, Incident)] {
+        // They are in the order of their subjects, hosts first.
+        let from = self.incidents.partition_point(|(subject, _)| subject.host.as_str() < host);
+        let rest = &self.incidents[from..];
+        &rest[..rest.partition_point(|(subject, _)| subject.host == host)]
+    }
+
     /// The worst that is open at a host, and whether anything of it is not acknowledged.
     #[must_use]
     pub fn verdict_of(&self, host: &str) -> Verdict {
-        let open = self.incidents.iter().filter(|(subject, incident)| subject.host == host && !incident.is_quiet());
+        let open = self.incidents_of(host).iter().filter(|(_, incident)| !incident.is_quiet());
         open.filter_map(|(_, incident)| incident.open.as_ref())
             .fold(Verdict::Ok, |worst, open| worst.worse(open.verdict()))
     }

@@ -106,6 +106,14 @@ impl Shared {
         adit_peers::addresses::own(&config.addresses, config.listen, listening, &interfaces).unwrap_or_default()
     }
 
+    /// Reads again who the agents are; a new one is let in at once.
+    pub(crate) fn reload_roster(&self) {
+        match Roster::load(&self.home, &self.config()) {
+            Ok(roster) => *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster),
+            Err(error) => log::error!("the agents stay as they were: {error}: {}", error.source),
+        }
+    }
+
     /// The live link of a key.
     pub(crate) fn link(&self, key: &PublicKey) -> Option<Arc<Link>> {
         let mut links = lock(&self.links);
@@ -345,14 +353,10 @@ impl Monitor {
     }
 
     fn reload(&self, config: Option<Arc<Config>>) {
-        let shared = &self.shared;
         if let Some(config) = config {
-            *shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+            *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         }
-        match Roster::load(&shared.home, &shared.config()) {
-            Ok(roster) => *shared.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster),
-            Err(error) => log::error!("the agents stay as they were: {error}: {}", error.source),
-        }
+        self.shared.reload_roster();
     }
 
     /// Starts a task for every new agent, and ends those of agents that are gone or changed.

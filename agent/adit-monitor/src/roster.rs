@@ -136,6 +136,7 @@ async fn redeem(shared: &Shared, channel: Channel, body: &[u8]) -> Result<(Strin
     let accept = maker.judge(&input, &judged, &registry)?;
     let peer = monitor_peer(name.clone(), Role::Agent, accept.key, Vec::new(), clock::wall_s());
     files::apply(&registering(&peers, &tokens, &token.id, &peer)).map_err(|error| trouble(&error))?;
+    shared.reload_roster();
     let addresses = shared.own_addresses();
     let config = shared.config();
     let answer = Answer {

@@ -30,11 +30,11 @@ pub fn judge(view: &View, name: &str, check: Option<&str>, acked_ok: bool) -> Ou
     };
     let wanted = |topic: &str| check.is_none_or(|check| topic == check || topic.split('.').next() == Some(check));
     let mut open: Vec<(Verdict, &str, &str)> = view
-        .incidents
+        .incidents_of(name)
         .iter()
         .filter(|(subject, incident)| {
             let muted = acked_ok && incident.ack.is_some();
-            subject.host == name && wanted(&subject.topic) && !incident.is_quiet() && !muted
+            wanted(&subject.topic) && !incident.is_quiet() && !muted
         })
         .filter_map(|(subject, incident)| {
             Some((incident.open.as_ref()?.verdict(), subject.topic.as_str(), incident.text.as_str()))

@@ -37,9 +37,9 @@ fn line(view: &View, name: &str, host: &Host) -> Value {
 fn incidents(view: &View, name: &str, with_quiet: bool) -> Vec<Value> {
     let t = view.fleet.now.t;
     let mut open: Vec<_> = view
-        .incidents
+        .incidents_of(name)
         .iter()
-        .filter(|(subject, incident)| subject.host == name && (with_quiet || !incident.is_quiet()))
+        .filter(|(_, incident)| with_quiet || !incident.is_quiet())
         .filter_map(|(subject, incident)| Some((subject, incident, incident.open.as_ref()?)))
         .collect();
     open.sort_by_key(|(subject, _, open)| {

@@ -77,7 +77,36 @@ const LAST: [(ComponentKind, &str, &str); 3] = [
     (ComponentKind::Store, "adit_backup_last_verify_timestamp_seconds", "When a store was last read whole."),
 ];
 
-/// The text.
+/// The older text form of Prometheus, for whoever does not ask for OpenMetrics: counters are named with their suffix, there is
+/// no type `info`, no unit and no end.
+#[must_use]
+pub fn plain_text(openmetrics: &str) -> String {
+    let mut counter = String::new();
+    let mut text = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("TYPE"), Some(name), Some("counter")) => {
+                name.clone_into(&mut counter);
+                put(&mut text, format_args!("# TYPE {name}_total counter"));
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some("info")) => {
+                put(&mut text, format_args!("# TYPE {name}_info gauge"))
+            }
+            (Some("#"), Some("HELP"), Some(name), Some(help)) if name == counter => {
+                put(&mut text, format_args!("# HELP {name}_total {help}"));
+            }
+            (Some("#"), Some("HELP"), Some("adit_component"), Some(help)) => {
+                put(&mut text, format_args!("# HELP adit_component_info {help}"));
+            }
+            (Some("#"), Some("UNIT" | "EOF"), ..) => {}
+            _ => put(&mut text, format_args!("{line}")),
+        }
+    }
+    text
+}
+
+/// The text, as OpenMetrics.
 #[must_use]
 pub fn render(view: &View) -> String {
     let mut text = String::new();

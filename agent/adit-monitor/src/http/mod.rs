@@ -131,9 +131,14 @@ fn text(kind: &'static str, body: String) -> Response {
     (headers, body).into_response()
 }
 
-async fn metrics_page(Given(state): Given<State>) -> Response {
+async fn metrics_page(Given(state): Given<State>, asked: HeaderMap) -> Response {
     let Some(view) = state.core.view().await else { return gone() };
-    text("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::render(&view))
+    let rendered = metrics::render(&view);
+    let accepts = asked.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepts.contains("application/openmetrics-text") {
+        return text("application/openmetrics-text; version=1.0.0; charset=utf-8", rendered);
+    }
+    text("text/plain; version=0.0.4; charset=utf-8", metrics::plain_text(&rendered))
 }
 
 #[derive(Deserialize)]

@@ -74,3 +74,17 @@ fn the_example_configuration_is_right_with_and_without_its_comments() {
     let config = Config::parse(&lines.collect::<Vec<_>>().join("\n")).expect("valid with everything");
     assert_eq!((config.agents.len(), config.channels.len()), (1, 1));
 }
+
+/// The help of the program and of every command, as people read it.
+#[test]
+fn the_help_is_as_it_was_agreed() {
+    let mut command = Cli::command();
+    let mut texts = vec![command.render_long_help().to_string()];
+    for command in command.get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        texts.push(format!("$ adit-monitor {name} --help\n{}", command.render_long_help()));
+    }
+    let text = texts.join("\n");
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}

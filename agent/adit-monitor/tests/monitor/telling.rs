@@ -37,7 +37,15 @@ async fn a_failing_disk_is_told_to_every_program_and_can_be_acknowledged() {
     assert_eq!((code, line.as_str()), (3, "UNKNOWN - the monitor has no agent nobody\n"));
 
     let http = lab.http.expect("served");
-    let metrics = tokio::task::spawn_blocking(move || get(http, "/metrics")).await.expect("asked");
+    let plain = tokio::task::spawn_blocking(move || get(http, "/metrics")).await.expect("asked");
+    assert!(
+        plain.contains("text/plain; version=0.0.4") && !plain.contains("# EOF") && !plain.contains(" info\n"),
+        "{plain}"
+    );
+    assert!(plain.contains("# TYPE adit_component_info gauge\n# HELP adit_component_info "), "{plain}");
+    let wanted =
+        "GET /metrics HTTP/1.0\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n";
+    let metrics = tokio::task::spawn_blocking(move || request(http, wanted)).await.expect("asked");
     assert!(metrics.contains("adit_up{host=\"cellar\",site=\"\"} 1\n"), "{metrics}");
     assert!(
         metrics.contains("adit_status{host=\"cellar\",component=\"naa.5000c500aabbccdd\",check=\"disk.status\"} 2\n"),
