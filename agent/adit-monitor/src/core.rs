@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The monitor's one owner of state: takes what pollers heard, lets the rules look, stores what changed in one transaction
-//! with the messages that come of it, and answers questions. It runs on a thread of its own and never waits for a network.
+//! with the messages that come of it, and answers questions. What it heard is stored every few seconds, not at every poll. It runs on
+//! a thread of its own and never waits for a network.
 
 use crate::alerts::dead_man::{self, Pairs};
 use crate::alerts::engine::{AckError, Engine, Incident, Window};
@@ -211,6 +212,10 @@ struct Keeper {
     fleet: Fleet,
     stored: BTreeMap<String, StoredHost>,
     heard: BTreeSet<String>,
+    /// Hosts whose last words or address are newer than what is stored.
+    newer: BTreeSet<String>,
+    /// Messages that the disk did not take yet.
+    unsent: Vec<Message>,
     heard_stored_t: u64,
     engine: Engine,
     pairs: Pairs,
@@ -244,6 +249,8 @@ impl Keeper {
             fleet,
             stored: hosts.iter().cloned().collect(),
             heard: BTreeSet::new(),
+            newer: BTreeSet::new(),
+            unsent: Vec::new(),
             heard_stored_t: now.t,
             engine,
             outbox: Outbox::default(),
@@ -270,7 +277,7 @@ impl Keeper {
             }
         }
         self.read_clock();
-        let stored = self.store_heard();
+        let stored = self.look().and_then(|()| self.store_heard());
         tell_trouble("store the last state", stored);
     }
 
@@ -283,8 +290,7 @@ impl Keeper {
         self.read_clock();
         match input {
             Input::Polled(name, polled) => {
-                let taken = self.polled(&name, polled);
-                tell_trouble("take a poll", taken);
+                self.polled(&name, polled);
             }
             Input::Connected(name, remote, software, record) => {
                 let Some(host) = self.fleet.hosts.get_mut(&name).map(Arc::make_mut) else { return };
@@ -293,7 +299,7 @@ impl Keeper {
                 if !record.is_empty() {
                     let stored = self.stored.entry(name.clone()).or_default();
                     stored.address_record = record;
-                    tell_trouble("store an address record", self.db.put_host(&name, stored));
+                    self.newer.insert(name);
                 }
             }
             Input::Disconnected(name) => {
@@ -313,13 +319,13 @@ impl Keeper {
         }
     }
 
-    fn polled(&mut self, name: &str, polled: Polled) -> Result<(), DbError> {
+    fn polled(&mut self, name: &str, polled: Polled) {
         let Fleet { now, hosts } = &mut self.fleet;
-        let Some(host) = hosts.get_mut(name).map(Arc::make_mut) else { return Ok(()) };
+        let Some(host) = hosts.get_mut(name).map(Arc::make_mut) else { return };
         match polled {
             Polled::Missed(why) => {
                 host.missed(&clean_text(&why));
-                return Ok(());
+                return;
             }
             Polled::Same => host.same(now.t),
             Polled::Full { inventory, snapshot } => {
@@ -328,7 +334,7 @@ impl Keeper {
                 match adit_health::decode(known, &snapshot) {
                     Err(error) => {
                         host.missed(&format!("its report does not read: {error}"));
-                        return Ok(());
+                        return;
                     }
                     Ok(report) => host.full(now.t, clean(report)),
                 }
@@ -337,11 +343,11 @@ impl Keeper {
                 }
                 (stored.snapshot, stored.received_t, stored.heard_t) = (snapshot, now.t, now.t);
                 stored.facts = (*host.facts).clone();
-                self.db.put_host(name, stored)?;
+                self.newer.insert(name.to_owned());
             }
         }
         self.heard.insert(name.to_owned());
-        let Some(report) = host.report.clone() else { return Ok(()) };
+        let Some(report) = host.report.clone() else { return };
         let (t, wall_s) = (now.t, now.wall_s);
         let seen = reported::observations(name, &report);
         let notices = self.engine.observe(t, name, Class::Reported, &seen, &self.config.policy);
@@ -350,7 +356,6 @@ impl Keeper {
         if let Err(error) = written {
             log::error!("history of {name}: {}: {}", error, error.source);
         }
-        Ok(())
     }
 
     /// Deadlines, and whoever must be told.
@@ -370,11 +375,16 @@ impl Keeper {
         let windows = self.engine.windows().len();
         let notices = self.engine.tick(t, &site);
         self.outbox.add(notices);
-        let messages = self.outbox.due(t, wall_s, policy.interval_s, &site);
+        let mut messages = std::mem::take(&mut self.unsent);
+        messages.extend(self.outbox.due(t, wall_s, policy.interval_s, &site));
         let changes = self.engine.take_changes();
         let fewer = self.engine.windows().len() != windows;
-        let Self { db, engine, pairs, fleet, .. } = self;
-        db.whole(|db| {
+        let newer = std::mem::take(&mut self.newer);
+        let Self { db, engine, pairs, fleet, stored, .. } = self;
+        let done = db.whole(|db| {
+            for (name, host) in newer.iter().filter_map(|name| Some((name, stored.get(name)?))) {
+                db.put_host(name, host)?;
+            }
             for (subject, incident) in &changes {
                 db.put_incident(subject, incident.as_ref())?;
             }
@@ -390,8 +400,19 @@ impl Keeper {
                 db.put_windows(engine.windows())?;
             }
             if learned { db.put_pairs(pairs) } else { Ok(()) }?;
-            if changes.is_empty() && messages.is_empty() { Ok(()) } else { db.put_moment(fleet.now) }
-        })?;
+            if changes.is_empty() && messages.is_empty() && newer.is_empty() {
+                Ok(())
+            } else {
+                db.put_moment(fleet.now)
+            }
+        });
+        if let Err(error) = done {
+            // A disk that is full or slow now may take it later: nothing is forgotten meanwhile.
+            engine.unstored(changes.into_iter().map(|(subject, _)| subject));
+            self.newer.extend(newer);
+            self.unsent = messages;
+            return Err(error);
+        }
         for message in &messages {
             log::info!("{}", message.title);
         }
@@ -417,6 +438,7 @@ impl Keeper {
             self.fleet.hosts.remove(&name);
             self.stored.remove(&name);
             self.heard.remove(&name);
+            self.newer.remove(&name);
             self.engine.forget(&name);
             self.db.remove_host(&name)?;
             self.db.log(self.fleet.now.wall_s, "agent", &format!("{name} is no agent any more"))?;

@@ -187,6 +187,11 @@ impl Engine {
         notices
     }
 
+    /// These changes could not be stored: they are changes still.
+    pub fn unstored(&mut self, subjects: impl IntoIterator<Item = Subject>) {
+        self.changed.extend(subjects);
+    }
+
     fn of_host<'a>(&'a self, host: &'a str) -> impl Iterator<Item = (&'a Subject, &'a Incident)> {
         let from = Subject { host: host.to_owned(), component: String::new(), topic: String::new() };
         self.incidents.range(from..).take_while(move |(subject, _)| subject.host == host)
