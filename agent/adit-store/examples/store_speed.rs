@@ -85,7 +85,7 @@ fn main() {
     let mut read = 0;
     for chunk in ids.chunks(10_000) {
         let mut plan = store.plan_fetch(&source.id, Scope::Records, chunk, true).expect("a plan");
-        while let Some(record) = plan.next(&store) {
+        while let Some(record) = plan.next(&mut store, at(0)) {
             read += record.expect("a healthy record").len() as u64;
         }
     }

@@ -34,7 +34,10 @@ impl Store {
         let mut segments: Vec<u32> = ranges.iter().map(|(segment, ..)| *segment).collect();
         segments.dedup();
         for segment in segments {
-            self.mend(segment)?;
+            // What was beyond parity a moment ago is not read through again for each record.
+            if !self.scrub.is_hopeless(segment) {
+                self.mend(segment)?;
+            }
         }
         self.admit(ranges, now)
     }
@@ -54,6 +57,9 @@ impl Store {
         let place = Place { class: state.class, path: crate::segment::path(state.class, segment), segment };
         let (covered, hash) = (parity.covered, parity.footer_hash);
         let restored = read_beside(&*disk, &place.path, parity);
+        if !restored.beyond.is_empty() {
+            self.scrub.beyond_parity(segment);
+        }
         if !restored.cells.is_empty() {
             let put = put_back(&*disk, &place, &restored.cells, covered).map_err(|fault| self.fail(fault))?;
             if put == Put::Rewritten {

@@ -7,7 +7,7 @@ use crate::index::{Loc, NOWHERE, copy_tag, key_tag, tag};
 use crate::ledger::SnapshotState;
 use crate::segment::{Check, ENVELOPE_BYTES, Envelope, Kind};
 use crate::store::Store;
-use crate::types::{Arrived, SnapshotEntry};
+use crate::types::{Arrived, Moment, SnapshotEntry};
 use adit_wire::ids::{Id, KeyId, SourceId};
 use adit_wire::read::{FETCH_RECORDS_MAX, Scope};
 use adit_wire::record::Record;
@@ -135,6 +135,18 @@ impl Store {
         }
     }
 
+    /// The record at a place, healed if it is damaged and that can be.
+    fn read_healing(&mut self, loc: &Loc, id: Id, now: Moment) -> Result<Vec<u8>, ReadError> {
+        match self.read_loc(loc, id) {
+            Err(ReadError::Damaged(_)) if self.read_only.is_none() => {
+                // If this fails the store says so by itself; to the reader the record is damaged.
+                let settled = self.settle_suspects(now);
+                settled.map_err(|_| ReadError::Damaged(id)).and_then(|()| self.read_loc(loc, id))
+            }
+            other => other,
+        }
+    }
+
     /// The key record of a key id: the first copy, or the second if the first is damaged.
     fn key_record(&self, source: &SourceId, key_id: &KeyId) -> Result<Vec<u8>, ReadError> {
         let store_key = &self.superblock.store_key;
@@ -216,9 +228,9 @@ enum Place {
 }
 
 impl FetchPlan {
-    /// The next record, whole; `None` at the end. A damaged record is an error, is noted in [`FetchPlan::damaged`], and
-    /// the plan goes on behind it.
-    pub fn next(&mut self, store: &Store) -> Option<Result<Vec<u8>, ReadError>> {
+    /// The next record, whole; `None` at the end. A damaged record is healed first; if that can't be it is an error, is
+    /// noted in [`FetchPlan::damaged`], and the plan goes on behind it.
+    pub fn next(&mut self, store: &mut Store, now: Moment) -> Option<Result<Vec<u8>, ReadError>> {
         if let Some(held) = self.held.take() {
             return Some(Ok(held));
         }
@@ -234,7 +246,7 @@ impl FetchPlan {
                 Err(error) => return Some(Err(error)),
             };
         }
-        let bytes = match store.read_loc(&loc, id) {
+        let bytes = match store.read_healing(&loc, id, now) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.damaged.push(id);

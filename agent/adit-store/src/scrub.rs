@@ -46,6 +46,8 @@ pub(crate) struct Scrub {
     task: Option<Task>,
     /// Sealed segments without right parity.
     uncovered: BTreeSet<u32>,
+    /// Segments that lost more than parity gives back, since they were read last.
+    hopeless: BTreeSet<u32>,
     /// A person wants everything read that was read before this.
     asked_s: u64,
 }
@@ -98,6 +100,15 @@ impl Scrub {
         scrub.done.retain(|segment, _| sealed.contains(segment));
         scrub.uncovered = sealed.into_iter().filter(|segment| !names.contains(&cover::name(*segment))).collect();
         scrub
+    }
+
+    /// A segment lost more than parity gives back; that is tried again when it is read in turn.
+    pub(crate) fn beyond_parity(&mut self, segment: u32) {
+        self.hopeless.insert(segment);
+    }
+
+    pub(crate) fn is_hopeless(&self, segment: u32) -> bool {
+        self.hopeless.contains(&segment)
     }
 
     /// A segment is to get its parity.
@@ -165,6 +176,7 @@ impl Store {
             };
         }
         let segment = oldest.filter(|segment| !fresh(segment))?;
+        self.scrub.hopeless.remove(&segment);
         Some(Task::Read { segment, reading: Box::new(Verification::of_segment(self, segment)) })
     }
 

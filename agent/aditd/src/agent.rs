@@ -165,6 +165,7 @@ impl Agent {
             tokio::spawn(crate::watch::peers(Arc::clone(&shared), PEERS_EVERY)),
             tokio::spawn(crate::health::keep(Arc::clone(&shared))),
             tokio::spawn(crate::watch::heard(Arc::clone(&shared), HEARD_EVERY)),
+            tokio::spawn(crate::upkeep::keep(Arc::clone(&shared))),
         ];
         if let Some(path) = shared.config.console.clone() {
             let console = crate::console::keep(Arc::clone(&shared), path);
@@ -200,7 +201,7 @@ impl Agent {
         }
     }
 
-    async fn stop(self, background: [tokio::task::JoinHandle<()>; 3]) {
+    async fn stop(self, background: [tokio::task::JoinHandle<()>; 4]) {
         let shared = self.shared;
         drop(self.listener);
         for task in background {

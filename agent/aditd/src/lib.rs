@@ -22,6 +22,7 @@ mod serve;
 mod shared;
 pub mod state;
 mod store_thread;
+mod upkeep;
 mod verify_budget;
 mod watch;
 

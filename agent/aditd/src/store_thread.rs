@@ -146,6 +146,12 @@ impl StoreHandle {
         Ok(Verifying { progress: progress_rx, report: report_rx })
     }
 
+    /// Whether nobody waits for the thread.
+    #[must_use]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.capacity() == QUEUE_MAX
+    }
+
     /// Finishes what is queued and closes the store cleanly.
     pub(crate) async fn close(&self) {
         let (reply, closed) = oneshot::channel();

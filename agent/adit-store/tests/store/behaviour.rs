@@ -18,10 +18,10 @@ fn with_source(seed: u64) -> (adit_store::SimDisk, Store, TestSource) {
     (disk, store, source)
 }
 
-fn fetch(store: &Store, source: &TestSource, scope: Scope, ids: &[Id], keys: bool) -> Vec<Vec<u8>> {
+fn fetch(store: &mut Store, source: &TestSource, scope: Scope, ids: &[Id], keys: bool) -> Vec<Vec<u8>> {
     let mut plan = store.plan_fetch(&source.id, scope, ids, keys).expect("a plan");
     let mut records = Vec::new();
-    while let Some(record) = plan.next(store) {
+    while let Some(record) = plan.next(store, at(0)) {
         records.push(record.expect("a healthy record"));
     }
     assert!(plan.absent.is_empty() && plan.damaged.is_empty());
@@ -37,7 +37,7 @@ fn a_backup_comes_back() {
     assert!(report.is_clean(), "{report:?}");
     store.close(at(30)).expect("a clean end");
 
-    let (store, opening) = Store::open(reboot(&disk), Access::ReadWrite, at(40)).expect("it opens again");
+    let (mut store, opening) = Store::open(reboot(&disk), Access::ReadWrite, at(40)).expect("it opens again");
     assert!(opening.clean && !opening.index_rebuilt, "{opening:?}");
     let snapshots = store.snapshots(&source.id);
     assert_eq!(snapshots.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
@@ -49,11 +49,11 @@ fn a_backup_comes_back() {
         assert_eq!(store.read_record(&source.id, &made.id).expect("healthy"), Some(made.bytes.clone()));
     }
     let ids: Vec<Id> = tree.records.iter().map(|made| made.id).collect();
-    let with_keys = fetch(&store, &source, Scope::Records, &ids, true);
+    let with_keys = fetch(&mut store, &source, Scope::Records, &ids, true);
     assert_eq!(with_keys.len(), ids.len() + 1);
     assert_eq!(Record::parse(&with_keys[0]).expect("a record").header.class, Class::Key);
     let leaves: Vec<Id> = tree.records.iter().filter(|made| made.height == 1).map(|made| made.id).collect();
-    assert_eq!(fetch(&store, &source, Scope::DataOfNodes, &leaves, false).len(), 40);
+    assert_eq!(fetch(&mut store, &source, Scope::DataOfNodes, &leaves, false).len(), 40);
     let absent = store.plan_fetch(&source.id, Scope::Records, &[Id([1; 32])], true).expect("a plan");
     assert_eq!(absent.absent, [Id([1; 32])]);
 }
@@ -68,7 +68,7 @@ fn another_machine_reads_the_disk_and_changes_nothing() {
     assert!(!opening.clean && opening.read_only.is_some());
     assert_eq!(store.source(&source.id), Some(&source.source()));
     let ids: Vec<Id> = tree.records.iter().map(|made| made.id).collect();
-    assert_eq!(fetch(&store, &source, Scope::Records, &ids, true).len(), ids.len() + 1);
+    assert_eq!(fetch(&mut store, &source, Scope::Records, &ids, true).len(), ids.len() + 1);
     let report = verify(&mut store);
     assert!(report.is_clean(), "{report:?}");
     assert!(report.records >= ids.len() as u64);

@@ -266,8 +266,8 @@ fn check(sources: &[TestSource], boundary: &Boundary, seed: u64) {
     let report = verify(&mut store);
     assert!(report.is_clean(), "{report:?}");
     for (source, promise) in sources.iter().zip(boundary.promises.iter()) {
-        check_commits(&store, source, promise);
-        check_pending(&store, source, promise);
+        check_commits(&mut store, source, promise);
+        check_pending(&mut store, source, promise);
     }
     if rng.below(4) == 0 {
         let place = usize::try_from(rng.below(SOURCES as u64)).expect("few");
@@ -293,7 +293,7 @@ fn cut_again(disk: &SimDisk, rng: &mut Rng) -> SimDisk {
     }
 }
 
-fn check_commits(store: &Store, source: &TestSource, promise: &Promise) {
+fn check_commits(store: &mut Store, source: &TestSource, promise: &Promise) {
     let heads: Vec<Id> = store.snapshots(&source.id).iter().map(|entry| entry.head).collect();
     let mut expected: Vec<Id> = promise.commits.iter().map(|(head, _)| *head).collect();
     if heads.len() > expected.len() {
@@ -306,12 +306,12 @@ fn check_commits(store: &Store, source: &TestSource, promise: &Promise) {
 }
 
 /// Records come back identical, each behind the key record of its key.
-fn check_records(store: &Store, source: &TestSource, records: &[Made]) {
+fn check_records(store: &mut Store, source: &TestSource, records: &[Made]) {
     let ids: Vec<Id> = records.iter().map(|made| made.id).collect();
     let mut expected: BTreeMap<Id, &[u8]> = records.iter().map(|made| (made.id, made.bytes.as_slice())).collect();
     let mut keys = BTreeSet::new();
     let mut plan = store.plan_fetch(&source.id, Scope::Records, &ids, true).expect("a plan");
-    while let Some(bytes) = plan.next(store) {
+    while let Some(bytes) = plan.next(store, at(0)) {
         let bytes = bytes.expect("an acknowledged record is healthy");
         let record = Record::parse(&bytes).expect("a whole record");
         if record.header.class == Class::Key {
@@ -332,7 +332,7 @@ fn is_same_run(promise: &Promise, pending: KeyId) -> bool {
     promised || promise.opening == Some((pending, true))
 }
 
-fn check_pending(store: &Store, source: &TestSource, promise: &Promise) {
+fn check_pending(store: &mut Store, source: &TestSource, promise: &Promise) {
     let Some((_, durable, tree)) = &promise.durable else { return };
     check_records(store, source, &tree.records[..usize::try_from(*durable).expect("few")]);
     let Some(pending) = store.pending(&source.id) else {

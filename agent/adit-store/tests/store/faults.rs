@@ -208,13 +208,13 @@ fn reading_finds_damage_too() {
 fn a_lost_key_record_copy_does_not_lose_the_key() {
     let (disk, source, trees) = small_store(4);
     let first = disk.paths().into_iter().find(|path| path.starts_with("seg/")).expect("a data segment");
-    let store = open(&disk);
+    let mut store = open(&disk);
     // The first copy is the first record of the first data segment.
     disk.flip(&first, 4096 + 32 + 70, 1);
     let ids: Vec<Id> = trees[0].records.iter().map(|made| made.id).collect();
     let mut plan = store.plan_fetch(&source.id, adit_wire::read::Scope::Records, &ids, true).expect("a plan");
     let mut keys = 0;
-    while let Some(record) = plan.next(&store) {
+    while let Some(record) = plan.next(&mut store, at(0)) {
         let record = record.expect("a healthy record");
         let class = adit_wire::record::Record::parse(&record).expect("a record").header.class;
         keys += usize::from(class == adit_wire::record::Class::Key);

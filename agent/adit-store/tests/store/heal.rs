@@ -248,6 +248,28 @@ fn an_open_segment_is_covered_in_time() {
     assert!(verify(&mut store).is_clean());
 }
 
+/// A restore that meets a rotten place gets what was there.
+#[test]
+fn reading_heals() {
+    let filled = filled();
+    let disk = SimDisk::from_image(filled.image.clone());
+    for (path, length) in filled.files.iter().filter(|(path, _)| path.starts_with("seg/") || path.starts_with("met/")) {
+        let mut store = open(&disk);
+        damage(&disk, path, 5_000, (*length).min(9_000), Damage::Spoil);
+        let ids: Vec<Id> = filled.records.iter().map(|made| made.id).collect();
+        let scope = adit_wire::read::Scope::Records;
+        let mut plan = store.plan_fetch(&filled.source, scope, &ids, false).expect("a plan");
+        let mut read = 0;
+        while let Some(record) = plan.next(&mut store, at(20)) {
+            record.expect("a healthy record");
+            read += 1;
+        }
+        assert_eq!((read, plan.damaged.len()), (ids.len(), 0), "{path}");
+        drop(store);
+        disk.unlock();
+    }
+}
+
 /// What parity can't give back is set aside, asked of its source, and healthy again with the record it sends.
 #[test]
 fn beyond_parity_its_source_is_asked() {

@@ -57,6 +57,9 @@ async fn reading(served: Served, shared: Arc<Shared>) -> Option<StoreReading> {
     let reading = served.handle.call(move |store| {
         let size_bytes = rustix::fs::statvfs(&path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
         let status = store.status();
+        // Everything was read through when the scrub was through all of it.
+        let scrub = store.scrub_status();
+        let scrubbed_s = (scrub.segments > 0 && scrub.never_read == 0).then_some(scrub.oldest_s);
         let sources = store
             .sources()
             .iter()
@@ -85,7 +88,7 @@ async fn reading(served: Served, shared: Arc<Shared>) -> Option<StoreReading> {
             first_damaged,
             read_only: status.read_only,
             created_s: status.created_s,
-            verified_s,
+            verified_s: verified_s.max(scrubbed_s),
             age_s: 0,
             sources,
         }

@@ -13,7 +13,7 @@ use crate::store_thread::BoxStore;
 use adit_link::{Conversation, Frame, LinkError};
 use adit_proto::backup::{BoxAction, BoxSession, Greeted};
 use adit_store::{Commit, SessionId};
-use adit_wire::backup::{Certified, Certify, Hello, Newest, Pending, REC_PREFIX_BYTES};
+use adit_wire::backup::{Certified, Certify, Hello, IDS_MAX, Newest, Pending, REC_PREFIX_BYTES};
 use adit_wire::frame::FLAG_END;
 use adit_wire::ids::{KeyId, SourceId};
 use adit_wire::refusal::Code;
@@ -246,7 +246,7 @@ impl Run<'_> {
             server_time_s: clock::wall_s(),
             used_bytes: facts.used_bytes,
             quota_bytes: 0,
-            wanted: &[],
+            wanted: &facts.wanted,
         };
         if let Err(refusal) = self.session.welcome(&greeted) {
             self.refuse(refusal.code, refusal.detail);
@@ -336,6 +336,8 @@ struct Facts {
     newest: Option<adit_store::SnapshotEntry>,
     pending: Option<Pending>,
     used_bytes: u64,
+    /// Records that are damaged here beyond healing.
+    wanted: Vec<adit_wire::ids::Id>,
 }
 
 /// Whether an unfinished run's durable number is what it was.
@@ -362,6 +364,7 @@ fn facts(store: &mut BoxStore, source: &SourceId) -> Option<Facts> {
             received_seq: pending.received_seq,
         }),
         used_bytes: store.used_bytes(source),
+        wanted: store.wanted(source, IDS_MAX),
     })
 }
 

@@ -3,6 +3,7 @@
 //! memory. A source lists its own history; content goes only to who proved to hold the recovery key on this link.
 
 use super::{Caller, ServeError};
+use crate::clock;
 use crate::store_thread::BoxStore;
 use adit_link::{Conversation, Frame};
 use adit_proto::encode::push_part;
@@ -134,13 +135,13 @@ struct Part {
     failed: Option<ReadError>,
 }
 
-fn next_part(store: &BoxStore, mut plan: FetchPlan) -> Part {
+fn next_part(store: &mut BoxStore, mut plan: FetchPlan) -> Part {
     let (mut sent, mut bytes) = (Vec::new(), 0);
     let (end, failed) = loop {
         if bytes >= PART_BYTES {
             break (false, None);
         }
-        match plan.next(store) {
+        match plan.next(store, clock::moment()) {
             None => break (true, None),
             Some(Ok(record)) => {
                 bytes += record.len();
