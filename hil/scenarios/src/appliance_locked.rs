@@ -17,6 +17,8 @@ const BYTES: u64 = 256 << 20;
 pub(crate) const MEMORY_MIB: u32 = 320;
 /// How every segment of a store begins.
 const SEGMENT: &[u8] = b"ADITSEG1";
+/// How long it may take to mount what was opened or made, wall time.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
 /// How long the box may take to wipe a key slot, wall time.
 const WIPED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -80,11 +82,17 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     web.restore_equals()
 }
 
-/// The data are open; what the admin is told of them.
+/// The data are open, now or in a moment; what the admin is told of them.
 pub(crate) fn is_open(cellar: &Appliance) -> Result<String> {
-    let ran = cellar.admin(&["box", "unlock"])?.succeeded()?;
-    ensure!(ran.stderr.contains("are open"), "{}", ran.stderr);
-    Ok(ran.stderr)
+    let until = Instant::now() + OPEN_WITHIN;
+    loop {
+        let ran = cellar.admin(&["box", "unlock"])?;
+        if ran.code == 0 && ran.stderr.contains("are open") {
+            return Ok(ran.stderr);
+        }
+        ensure!(Instant::now() < until, "{}", ran.stderr);
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// The data are locked, and health says so.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A box with encrypted data is carried away and started later, or elsewhere: nothing opens it by itself, a wrong share opens
 //! nothing, and alarms tell it. It comes home with a larger disk; its admin opens it, the data fill the disk. Once the share is
-//! deleted the box stays closed.
+//! deleted the box stays closed, and no other disk is taken from afar in place of a locked one: a person at the box gives the data up.
 
 use crate::appliance_locked::{MEMORY_MIB, is_locked, is_open};
 use adit_hil::Lab;
@@ -9,12 +9,17 @@ use adit_hil::disk::Kind;
 use adit_hil::image::Edition;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
+use std::time::Duration;
 
 /// Size of the data disk, before and after, bytes.
 const BYTES: u64 = 160 << 20;
 const BYTES_LATER: u64 = 512 << 20;
 /// More than it held before.
 const MORE: u64 = 192 << 20;
+/// How long a factory reset may take, the machine's own time.
+const RESET_WITHIN: Duration = Duration::from_secs(300);
+/// How the header of an encrypted volume begins: magic and version.
+const LUKS: &[u8] = b"LUKS\xba\xbe\x00\x02";
 /// A thief needs longer than a restart, seconds.
 const AWAY_S: u64 = 16 * 60;
 
@@ -24,6 +29,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
         .new_appliance("cellar", &home, Edition::new(1, 0, 0).hardware())
         .with(|parts| parts.memory_mib = MEMORY_MIB)
         .disk("vault", Kind::Scsi, BYTES)
+        .disk("spare", Kind::Scsi, BYTES)
         .start()?;
     cellar.pair_admin()?;
     cellar.confirmed()?;
@@ -67,7 +73,26 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.start()?;
     let refused = cellar.admin(&["box", "unlock", "--yes"])?.ended_with(5)?;
     ensure!(refused.stderr.contains("holds no share"), "{}", refused.stderr);
-    is_locked(&mut cellar)
+    is_locked(&mut cellar)?;
+    let take = ["box", "disk", "use", "spare", "--encrypt", "--confirm", "spare"];
+    cellar.admin(&take)?.ended_with(5)?;
+    // Unplugged, the locked disk is no less worth.
+    cellar.pull("vault")?;
+    let refused = cellar.admin(&take)?.ended_with(5)?;
+    ensure!(refused.stderr.contains("only a person at the box"), "{}", refused.stderr);
+    let name = cellar.name_on_console()?;
+    cellar.console()?.write(format!("give-up-data {name}\n").as_bytes())?;
+    cellar.expect("are given up", Duration::from_secs(60))?;
+    cellar.admin(&take)?.succeeded()?;
+    cellar.serves()?;
+    is_open(&cellar)?;
+
+    ensure!(cellar.disk("spare")?.0.find(LUKS).is_ok(), "the spare disk is not encrypted");
+    cellar.console()?.write(format!("factory-reset {name}\n").as_bytes())?;
+    cellar.expect("the factory reset is done", RESET_WITHIN)?;
+    cellar.serves()?;
+    ensure!(cellar.disk("spare")?.0.find(LUKS).is_err(), "a header of an encrypted volume is still there");
+    Ok(())
 }
 
 /// What was written down, as if more than 15 minutes had passed.
