@@ -15,9 +15,12 @@ const MAP_BYTES: usize = 60;
 const VERSION: u8 = 2;
 const MAP: u8 = 1;
 const RESPONSE: u8 = 0x80;
-/// Where the length of life, the router's seconds and what follows them stand in an answer.
+/// Where the result, the length of life, the router's seconds and what follows them stand in an answer.
 const CODE_AT: usize = 3;
+const LIFETIME_AT: usize = 4;
 const EPOCH_AT: usize = 8;
+/// A refusal of a router that a person is just setting up, seconds.
+const REFUSED_S: u32 = 30;
 const NONCE_AT: usize = 24;
 /// Result codes (section 7.4).
 const DONE: u8 = 0;
@@ -47,6 +50,10 @@ pub(crate) fn port_control(request: &[u8], from: Ipv6Addr, allowed: bool) -> Opt
         Some(_) => DONE,
     };
     answer[CODE_AT] = code;
+    if code != DONE {
+        // How long the refusal counts.
+        answer[LIFETIME_AT..EPOCH_AT].copy_from_slice(&REFUSED_S.to_be_bytes());
+    }
     Some((wanted.filter(|_| code == DONE), answer))
 }
 
