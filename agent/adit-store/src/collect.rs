@@ -8,9 +8,11 @@
 
 mod audit;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use crate::error::WriteError;
-use crate::index::{Bitmap, Damaged, Loc, NOWHERE, WriteFault, key_tag, tag};
+use crate::index::{Bitmap, Damaged, Loc, NOWHERE, Tag, WriteFault, key_tag, tag};
 use crate::ledger::{DropEntry, Entry, SweepEntry};
 use crate::retention::DAY_S;
 use crate::segment::Class;
@@ -19,13 +21,15 @@ use crate::types::{Event, Moment};
 use adit_wire::record;
 use audit::Audit;
 use rewrite::Copying;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Words of edges that are read at once: 4 MiB.
-const BLOCK_WORDS: u64 = 1 << 20;
-/// Places that are read at once.
-const LOCS_AT_ONCE: u32 = 1 << 16;
+/// Words of edges that are read at once: 8 MiB, so that a terabyte's marking seeks a few dozen times.
+const BLOCK_WORDS: u64 = 2 << 20;
+/// Places that are read at once: 8 MiB.
+const LOCS_AT_ONCE: u32 = 400_000;
+/// Pages of tags that are read at once: 8 MiB.
+const TAG_PAGES: u32 = 2_048;
 /// After so many rounds the next one is not sliced, so that nobody can keep a collection from its end.
 const ROUNDS_MAX: u32 = 4;
 /// References are read anew from the nodes so often before anything is removed.
@@ -64,13 +68,26 @@ pub struct Collection {
     audit: Option<Audit>,
     groups: VecDeque<(Class, Vec<u32>)>,
     copying: Option<Copying>,
+    /// What is still looked for in the runs, and the tables that this began with.
+    wanted: HashMap<Tag, Wanted>,
+    shape: Vec<(u32, u32)>,
     /// Snapshots and roots that the index does not know.
     unseen: u64,
     report: Collected,
 }
 
+/// What a tag stands for.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// A snapshot or its root.
+    Live,
+    /// A key record of an unfinished session of this source.
+    Floor(u32),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    Find(usize, u32),
     Roots(u32),
     Audit,
     Bounds,
@@ -124,7 +141,7 @@ impl Store {
         self.index.watch_fresh();
         let due = self.state.audited_s.saturating_add(AUDIT_EVERY_S) <= self.retention_s(now);
         Collection {
-            phase: Phase::Roots(0),
+            phase: Phase::Find(0, 0),
             end: self.index.numbers(),
             arrival: self.next_arrival,
             words: self.index.edge_words(),
@@ -141,6 +158,8 @@ impl Store {
             audit: due.then(Audit::default),
             groups: VecDeque::new(),
             copying: None,
+            wanted: HashMap::new(),
+            shape: Vec::new(),
             unseen: 0,
             report: Collected::default(),
         }
@@ -156,6 +175,7 @@ impl Store {
         if let Err(error) = self.disk.remove(&path) {
             log::warn!("cannot remove {path}: {error}; it goes at the next start");
         }
+        crate::cover::remove(&*self.disk, &crate::cover::name(segment));
         crate::cover::remove(&*self.disk, &crate::cover::name(segment));
     }
 
@@ -196,6 +216,7 @@ impl Collection {
 
     fn turn(&mut self, store: &mut Store, now: Moment) -> Result<(), Stop> {
         match self.phase {
+            Phase::Find(table, page) => self.find(store, (table, page))?,
             Phase::Roots(from) => self.roots(store, from)?,
             Phase::Audit => self.audit(store)?,
             Phase::Bounds => self.bounds(store)?,
@@ -209,28 +230,57 @@ impl Collection {
         Ok(())
     }
 
-    /// Snapshots, then what is live or kept by its class or its session.
-    fn roots(&mut self, store: &Store, from: u32) -> Result<(), Stop> {
+    /// What to look for in the runs: snapshots and their roots, and the key records of unfinished sessions.
+    fn wanted(store: &Store) -> HashMap<Tag, Wanted> {
         let key = &store.superblock.store_key;
-        if from == 0 {
-            for (number, source) in (0u32..).zip(&store.state.sources) {
-                for id in source.snapshots.iter().flat_map(|snapshot| [&snapshot.head, &snapshot.root]) {
-                    let found = store.index.find(&*store.disk, &tag(key, &source.source.id, id))?;
-                    found.into_iter().for_each(|number| self.live.set(number));
-                    // A snapshot that the index does not know is not known to need nothing.
-                    self.unseen += u64::from(found.is_none());
-                    self.report.io_bytes += 4_096;
-                }
-                let Some(pending) = &source.pending else { continue };
-                let mut floor = u32::MAX;
-                for key_id in &pending.lineage {
-                    let found = store.index.find(&*store.disk, &key_tag(key, &source.source.id, key_id))?;
-                    floor = floor.min(found.unwrap_or(u32::MAX));
-                }
-                // Without its key records nothing is known of a session: then all of the source stays.
-                self.floors.insert(number, if floor == u32::MAX { 0 } else { floor });
+        let mut wanted = HashMap::new();
+        for (number, source) in (0u32..).zip(&store.state.sources) {
+            for id in source.snapshots.iter().flat_map(|snapshot| [&snapshot.head, &snapshot.root]) {
+                wanted.insert(tag(key, &source.source.id, id), Wanted::Live);
+            }
+            for key_id in source.pending.iter().flat_map(|pending| &pending.lineage) {
+                wanted.insert(key_tag(key, &source.source.id, key_id), Wanted::Floor(number));
             }
         }
+        wanted
+    }
+
+    /// Finds them in one pass, which is cheaper than seeking each.
+    fn find(&mut self, store: &Store, place: (usize, u32)) -> Result<(), Stop> {
+        let shape = store.index.shape();
+        let mut place = place;
+        if place == (0, 0) || shape != self.shape {
+            place = (0, 0);
+            self.shape = shape;
+            self.wanted = Self::wanted(store);
+            // Without its key records nothing is known of a session: then all of its source stays.
+            let pending = (0u32..).zip(&store.state.sources).filter(|(_, source)| source.pending.is_some());
+            self.floors = pending.map(|(number, _)| (number, u32::MAX)).collect();
+        }
+        let (wanted, live, floors) = (&mut self.wanted, &mut self.live, &mut self.floors);
+        let next =
+            store.index.tags_from(&*store.disk, place, TAG_PAGES, &mut |tag, number| match wanted.remove(&tag) {
+                Some(Wanted::Live) => live.set(number),
+                Some(Wanted::Floor(source)) => {
+                    floors.entry(source).and_modify(|floor| *floor = (*floor).min(number));
+                }
+                None => {}
+            })?;
+        self.report.io_bytes += u64::from(TAG_PAGES) * 4_096;
+        self.phase = match next {
+            Some((place, page)) => Phase::Find(place, page),
+            None => Phase::Roots(0),
+        };
+        if next.is_none() {
+            // A snapshot that the index does not know is not known to need nothing.
+            self.unseen = self.wanted.values().filter(|wanted| matches!(wanted, Wanted::Live)).count() as u64;
+            self.floors.values_mut().filter(|floor| **floor == u32::MAX).for_each(|floor| *floor = 0);
+        }
+        Ok(())
+    }
+
+    /// What is live or kept by its class or its session.
+    fn roots(&mut self, store: &Store, from: u32) -> Result<(), Stop> {
         let to = self.end.min(from.saturating_add(LOCS_AT_ONCE));
         let (live, kept, floors) = (&mut self.live, &mut self.kept, &self.floors);
         store.index.locs_from(&*store.disk, from..to, &mut |number, loc| {

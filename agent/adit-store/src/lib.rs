@@ -42,7 +42,7 @@ pub use scrub::SCRUB_CYCLE_S;
 pub use session::HAVE_IDS_FLOOR;
 pub use store::Store;
 pub use types::{
-    Access, Appended, Arrived, Commit, Event, Geometry, Heal, Moment, NewStore, Opening, Peer, Pending, ScrubStatus,
-    ScrubStep, SessionId, SnapshotEntry, Source, Status, Step, VerifyReport,
+    Access, Appended, Arrived, Commit, Event, Geometry, Heal, Holding, Moment, NewStore, Opening, Peer, Pending,
+    ScrubStatus, ScrubStep, SessionId, SnapshotEntry, Source, Status, Step, Swept, VerifyReport,
 };
 pub use verify::Verification;

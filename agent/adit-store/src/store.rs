@@ -13,7 +13,7 @@ use crate::scrub::Scrub;
 use crate::segment::{Class, Footer, MarkEntry, OpenSegment, Sealed, SegmentHeader, dir};
 use crate::session::Sessions;
 use crate::superblock::{NAMES, Superblock};
-use crate::types::{Access, Event, Moment, NewStore, Opening, Peer, Source, Status};
+use crate::types::{Access, Event, Holding, Moment, NewStore, Opening, Peer, Source, Status, Swept};
 use adit_wire::ids::{LedgerHash, SourceId, StoreId};
 use adit_wire::pair::NAME_BYTES_MAX;
 use adit_wire::signed::{Certificate, PREFIX_CERTIFICATE, message_parts};
@@ -225,9 +225,47 @@ impl Store {
             damaged_records: self.index.damaged(),
             quarantined_ranges: self.state.quarantine.iter().filter(|range| range.promised).count() as u64,
             segments: self.state.segments.len() as u64,
+            segment_bytes: self.segment_bytes(),
+            grown_bytes: {
+                let newest_s = snapshots.clone().map(|snapshot| snapshot.received_s).max().unwrap_or(0);
+                let recent = snapshots.clone().filter(|it| it.received_s.saturating_add(30 * 86_400) > newest_s);
+                recent.map(|snapshot| snapshot.bytes).sum()
+            },
+            swept: self.state.swept.as_ref().map(|sweep| Swept {
+                at_s: sweep.at_s,
+                records: sweep.records,
+                bytes: sweep.bytes,
+            }),
             free_bytes: self.disk.free_bytes().ok().flatten(),
             newest_received_s: snapshots.map(|snapshot| snapshot.received_s).max().unwrap_or(0),
         }
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        let sealed = self.state.segments.values().filter_map(|state| state.sealed.as_ref());
+        let open = self.open.iter().flatten().map(OpenSegment::end);
+        sealed.map(|sealed| sealed.length).chain(open).sum()
+    }
+
+    /// What the store holds of each source, in the order of their registration.
+    #[must_use]
+    pub fn holdings(&self) -> Vec<Holding> {
+        let holding = |(number, state): (u32, &ledger::SourceState)| {
+            let (records, bytes) = self.index.totals(number);
+            let expired = state.snapshots.iter().filter(|snapshot| snapshot.expired.is_some()).count() as u64;
+            Holding {
+                source: state.source.id,
+                name: state.source.name.clone(),
+                snapshots: state.snapshots.len() as u64 - expired,
+                expired,
+                released: state.released,
+                newest_s: state.snapshots.last().map_or(0, |newest| newest.received_s),
+                records,
+                bytes,
+                guarded: self.state.guards.contains_key(&Some(number)),
+            }
+        };
+        (0u32..).zip(&self.state.sources).map(holding).collect()
     }
 
     /// The newest durable ledger block and its hash.

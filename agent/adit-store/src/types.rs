@@ -292,6 +292,12 @@ pub struct Status {
     pub quarantined_ranges: u64,
     /// Segment files.
     pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Bytes that the runs of the last 30 days stored, as far as their snapshots are still there.
+    pub grown_bytes: u64,
+    /// The newest collection.
+    pub swept: Option<Swept>,
     /// Free bytes of the disk; `None` when it does not tell.
     pub free_bytes: Option<u64>,
     /// Newest receive time of all commits, seconds since 1970; 0 for none.
@@ -341,6 +347,40 @@ pub struct Heal {
     pub id: Option<Id>,
     /// What the right bytes came from: "parity", "replica", "source" or "rewrite".
     pub by: &'static str,
+}
+
+/// What a collection found that nobody needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// When, by the retention clock.
+    pub at_s: u64,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What the store holds of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The source.
+    pub source: SourceId,
+    /// Its name.
+    pub name: String,
+    /// Snapshots that can be restored.
+    pub snapshots: u64,
+    /// Expired ones that can be brought back.
+    pub expired: u64,
+    /// Those given up.
+    pub released: u64,
+    /// When the newest was received; 0 for none.
+    pub newest_s: u64,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether a guard holds or says something.
+    pub guarded: bool,
 }
 
 /// How far a verification is.

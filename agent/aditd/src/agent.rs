@@ -28,6 +28,8 @@ const PEERS_EVERY: Duration = Duration::from_secs(2);
 const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 /// How often it is stored when peers were heard.
 const HEARD_EVERY: Duration = Duration::from_secs(600);
+/// How often the store looks whether its daily work is due.
+const STORE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How long conversations may go on after the stop was asked for.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// The file beside the health socket by which a service with the right to do so powers the machine off.
@@ -166,6 +168,7 @@ impl Agent {
             tokio::spawn(crate::health::keep(Arc::clone(&shared))),
             tokio::spawn(crate::watch::heard(Arc::clone(&shared), HEARD_EVERY)),
             tokio::spawn(crate::upkeep::keep(Arc::clone(&shared))),
+            tokio::spawn(crate::watch::store(Arc::clone(&shared), STORE_EVERY)),
         ];
         if let Some(path) = shared.config.console.clone() {
             let console = crate::console::keep(Arc::clone(&shared), path);
@@ -201,7 +204,7 @@ impl Agent {
         }
     }
 
-    async fn stop(self, background: [tokio::task::JoinHandle<()>; 4]) {
+    async fn stop(self, background: [tokio::task::JoinHandle<()>; 5]) {
         let shared = self.shared;
         drop(self.listener);
         for task in background {

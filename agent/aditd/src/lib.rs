@@ -15,6 +15,7 @@ pub mod config;
 mod console;
 pub mod event;
 mod health;
+mod housekeeping;
 mod links;
 pub mod open_store;
 pub mod report;

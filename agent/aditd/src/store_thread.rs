@@ -2,11 +2,12 @@
 //! The one thread that owns the store. Everybody else sends it work over a bounded queue, so a slow disk slows the peers
 //! down instead of filling memory.
 //!
-//! Syncs that were asked for while others were queued share one. A verification runs in slices between other work. This
-//! thread never waits for a peer.
+//! Syncs that were asked for while others were queued share one. A verification runs in slices between other work, and so
+//! do retention and collection. This thread never waits for a peer.
 
 use crate::clock;
 use crate::event::{Event, Events};
+use crate::housekeeping::Housekeeping;
 use adit_store::{Store, Verification, VerifyReport};
 use adit_wire::refusal::Code;
 use std::sync::Arc;
@@ -29,6 +30,11 @@ enum Command {
     Job(Job),
     Sync(AfterSync),
     Verify(VerifyWaiter),
+    /// Time to look at the clock.
+    Tick,
+    Collect,
+    /// Whether a collection is under way.
+    Collecting(oneshot::Sender<bool>),
     Close(oneshot::Sender<()>),
 }
 
@@ -80,6 +86,9 @@ impl std::fmt::Debug for Command {
             Self::Job(_) => "Job",
             Self::Sync(_) => "Sync",
             Self::Verify(_) => "Verify",
+            Self::Tick => "Tick",
+            Self::Collect => "Collect",
+            Self::Collecting(_) => "Collecting",
             Self::Close(_) => "Close",
         })
     }
@@ -92,8 +101,16 @@ impl StoreHandle {
     /// When the system has no thread to give.
     pub(crate) fn start(store: BoxStore, events: Arc<Events>) -> std::io::Result<Self> {
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
-        let worker =
-            Worker { store, commands, events, syncs: Vec::new(), syncs_after: 0, verify: None, waiting: Vec::new() };
+        let worker = Worker {
+            store,
+            commands,
+            events,
+            syncs: Vec::new(),
+            syncs_after: 0,
+            verify: None,
+            waiting: Vec::new(),
+            housekeeping: Housekeeping::new(clock::monotonic_ms()),
+        };
         std::thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
         Ok(Self { queue })
     }
@@ -152,6 +169,32 @@ impl StoreHandle {
         self.queue.capacity() == QUEUE_MAX
     }
 
+    /// Lets the store look whether its daily work is due.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub(crate) async fn tick(&self) -> Result<(), StoreGone> {
+        self.queue.send(Command::Tick).await.map_err(|_| StoreGone)
+    }
+
+    /// Begins a collection.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub(crate) async fn collect(&self) -> Result<(), StoreGone> {
+        self.queue.send(Command::Collect).await.map_err(|_| StoreGone)
+    }
+
+    /// Whether a collection is under way.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub(crate) async fn is_collecting(&self) -> Result<bool, StoreGone> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Command::Collecting(reply)).await.map_err(|_| StoreGone)?;
+        answer.await.map_err(|_| StoreGone)
+    }
+
     /// Finishes what is queued and closes the store cleanly.
     pub(crate) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
@@ -172,6 +215,7 @@ struct Worker {
     syncs_after: usize,
     verify: Option<(Verification, Vec<VerifyWaiter>)>,
     waiting: Vec<VerifyWaiter>,
+    housekeeping: Housekeeping,
 }
 
 impl Worker {
@@ -195,6 +239,11 @@ impl Worker {
                     self.syncs.push(then);
                 }
                 Command::Verify(waiter) => self.waiting.push(waiter),
+                Command::Tick => self.housekeeping.tick(&self.store, clock::monotonic_ms()),
+                Command::Collect => self.housekeeping.collect(),
+                Command::Collecting(reply) => {
+                    let _unwanted = reply.send(self.housekeeping.is_collecting());
+                }
                 Command::Close(reply) => {
                     self.close();
                     let _unwanted = reply.send(());
@@ -210,7 +259,7 @@ impl Worker {
             since_turn += 1;
             if since_turn >= VERIFY_TURN_EVERY {
                 since_turn = 0;
-                self.verify_slice();
+                self.own_slice();
             }
             self.tell_events();
         }
@@ -218,17 +267,27 @@ impl Worker {
 
     /// The next request; waits for one only when there is nothing else to do.
     fn next(&mut self) -> Option<Command> {
-        let nothing_else = self.syncs.is_empty() && self.verify.is_none() && self.waiting.is_empty();
+        let verifying = self.verify.is_some() || !self.waiting.is_empty();
+        let nothing_else = self.syncs.is_empty() && !verifying && !self.housekeeping.wants();
         if nothing_else { self.commands.blocking_recv() } else { self.commands.try_recv().ok() }
     }
 
     fn idle(&mut self) {
         if self.syncs.is_empty() {
-            self.verify_slice()
+            self.own_slice();
         } else {
-            self.sync()
+            self.sync();
         }
         self.tell_events();
+    }
+
+    /// A slice of what runs between requests; a verification, which somebody waits for, before housekeeping.
+    fn own_slice(&mut self) {
+        if self.verify.is_some() || !self.waiting.is_empty() {
+            self.verify_slice();
+        } else {
+            self.housekeeping.slice(&mut self.store, &self.events);
+        }
     }
 
     fn sync(&mut self) {

@@ -96,3 +96,14 @@ pub(crate) async fn heard(shared: Arc<Shared>, every: Duration) {
         shared.save_heard();
     }
 }
+
+/// Lets the store look at the clock.
+pub(crate) async fn store(shared: Arc<Shared>, every: Duration) {
+    let Some(served) = shared.store.as_ref().filter(|served| !served.read_only) else { return };
+    loop {
+        tokio::time::sleep(every).await;
+        if served.handle.tick().await.is_err() {
+            return;
+        }
+    }
+}

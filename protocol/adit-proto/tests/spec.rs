@@ -137,6 +137,7 @@ fn limits_are_the_documents() {
         ("SYNC_EVERY_S", u64::from(backup::SYNC_EVERY_S)),
         ("IDLE_MS", session::IDLE_MS),
         ("DAMAGED_IDS_MAX", adit_wire::admin::DAMAGED_IDS_MAX as u64),
+        ("KEEP_SEQS_MAX", adit_wire::admin::KEEP_SEQS_MAX as u64),
         ("TOKEN_LIFETIME_S_MAX", u64::from(adit_wire::admin::TOKEN_LIFETIME_S_MAX)),
         ("TOKEN_TEXT_BYTES_MAX", adit_wire::admin::TOKEN_TEXT_BYTES_MAX as u64),
         ("SERIAL_BYTES_MAX", appliance::SERIAL_BYTES_MAX as u64),

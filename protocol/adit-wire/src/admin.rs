@@ -148,3 +148,178 @@ pub struct Invited<'a> {
     pub token: &'a str,
 }
 message!(Invited<'a>, Admin, 11, 1, Skipped, |m| m.token.len() <= TOKEN_TEXT_BYTES_MAX);
+
+/// Snapshots that one wish names.
+pub const KEEP_SEQS_MAX: usize = 4_096;
+
+/// Asks what is kept of a source and why, or wishes for a change. No wish shortens the life of data within seven days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep<'a> {
+    /// What is wished for.
+    pub wish: Wish,
+    /// The source's name; empty for the box's default policy.
+    #[serde(borrow)]
+    pub source: &'a str,
+    /// The policy, for [`Wish::Set`].
+    pub policy: KeepPolicy,
+    /// Numbers of snapshots, each a u64, ascending; none means all that can be meant.
+    pub seqs: Parts<'a, u64>,
+    /// Skip this many rows of the answer.
+    pub skip: u32,
+    /// The asker's clock, seconds since 1970: the box's retention clock may follow it, never beyond the box's own.
+    pub now_s: u64,
+}
+message!(Keep<'a>, Admin, 12, 1, Refused, |m| m.source.len() <= NAME_BYTES_MAX
+    && m.seqs.as_bytes().len() <= KEEP_SEQS_MAX * 10);
+
+/// What is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// To see only.
+    Plan,
+    /// Another policy.
+    Set,
+    /// Expired snapshots back.
+    Undo,
+    /// Snapshots kept for ever.
+    Protect,
+    /// No longer so.
+    Unprotect,
+    /// That a guard lets go what it holds, this once.
+    Allow,
+}
+
+/// What keeps a snapshot: ages in days, each with one snapshot an hour, a day and so on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepPolicy {
+    /// Everything younger stays.
+    pub keep_all_d: u32,
+    /// One an hour.
+    pub hourly_d: u32,
+    /// One a day.
+    pub daily_d: u32,
+    /// One a week.
+    pub weekly_d: u32,
+    /// One a month.
+    pub monthly_d: u32,
+    /// One a year.
+    pub yearly_d: u32,
+    /// So many of the newest stay.
+    pub minimum: u32,
+    /// Minutes east of UTC.
+    pub zone_min: i16,
+}
+
+/// What is kept, after the wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept<'a> {
+    /// The policy in force.
+    pub policy: KeepPolicy,
+    /// What will take its place; the same when nothing waits.
+    pub pending: KeepPolicy,
+    /// When; 0 for never.
+    pub pending_s: u64,
+    /// The retention clock.
+    pub now_s: u64,
+    /// Snapshots that the wish changed.
+    pub changed: u32,
+    /// What a guard says in a sentence, empty if nothing.
+    #[serde(borrow)]
+    pub guard: &'a str,
+    /// Snapshots, oldest first.
+    pub rows: Parts<'a, KeptRow>,
+    /// Whether there are more.
+    pub more: bool,
+}
+message!(Kept<'a>, Admin, 13, 1, Skipped, |m| m.guard.len() <= 200);
+
+/// One snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRow {
+    /// Its number.
+    pub seq: u64,
+    /// When it was received.
+    pub received_s: u64,
+    /// What keeps it, a bit each: young, hour, day, week, month, year, newest, protected; 0: nothing does.
+    pub reasons: u8,
+    /// Until when windows and protection keep it.
+    pub until_s: u64,
+    /// Whether all that it needs is here and healthy.
+    pub complete: bool,
+    /// When it expired; 0 if it did not.
+    pub expired_s: u64,
+    /// When it will be given up; until then it can be brought back.
+    pub release_s: u64,
+    /// Bytes that its run stored.
+    pub new_bytes: u64,
+}
+
+/// Asks for the store at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Skip this many sources.
+    pub skip: u32,
+}
+message!(Stored, Admin, 14, 1, Refused);
+
+/// The store at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredListed<'a> {
+    /// Why nothing can be written; empty while backups are taken.
+    #[serde(borrow)]
+    pub read_only: &'a str,
+    /// Bytes of segment files.
+    pub stored_bytes: u64,
+    /// Bytes of records that something needs.
+    pub record_bytes: u64,
+    /// These records.
+    pub records: u64,
+    /// Damaged records.
+    pub damaged_records: u64,
+    /// Free bytes of the disk; 2^64 - 1 when it does not tell.
+    pub free_bytes: u64,
+    /// Bytes that runs stored in the last 30 days.
+    pub grown_bytes: u64,
+    /// Whether a collection is under way.
+    pub collecting: bool,
+    /// When the newest collection knew what nobody needs; 0 for never.
+    pub swept_s: u64,
+    /// How many records that were.
+    pub swept_records: u64,
+    /// Their bytes.
+    pub swept_bytes: u64,
+    /// Sources, in the order of their registration.
+    pub sources: Parts<'a, StoredSource<'a>>,
+    /// Whether there are more.
+    pub more: bool,
+}
+message!(StoredListed<'a>, Admin, 15, 1, Skipped, |m| m.read_only.len() <= 200);
+
+/// One source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSource<'a> {
+    /// Its name.
+    #[serde(borrow)]
+    pub name: &'a str,
+    /// The source.
+    pub source: SourceId,
+    /// Snapshots that can be restored.
+    pub snapshots: u32,
+    /// Expired ones that can be brought back.
+    pub expired: u32,
+    /// Those given up.
+    pub released: u64,
+    /// When the newest was received; 0 for none.
+    pub newest_s: u64,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether a guard holds or says something.
+    pub guarded: bool,
+}
+
+/// Starts a collection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {}
+message!(Collect, Admin, 16, 1, Refused);

@@ -72,6 +72,7 @@ pub fn message(data: &[u8]) {
     decoded!(data, admin::Peers, admin::PeersListed<'_>, admin::Rename<'_>, admin::Revoke<'_>, admin::Done);
     decoded!(data, admin::Verify, admin::Verifying, admin::Verified<'_>, admin::Unpair);
     decoded!(data, admin::Invite<'_>, admin::Invited<'_>);
+    decoded!(data, admin::Keep<'_>, admin::Kept<'_>, admin::Stored, admin::StoredListed<'_>, admin::Collect);
     decoded!(data, appliance::Look, appliance::Looked<'_>, appliance::Update, appliance::UpdateAt);
     decoded!(data, appliance::UpdatePart<'_>, appliance::Staged, appliance::Activate, appliance::Restart);
     decoded!(data, appliance::Doing, appliance::Progress<'_>, appliance::Disks, appliance::DisksListed<'_>);

@@ -5,7 +5,7 @@
 //! such a place stays right while new records arrive.
 
 use super::table::each_edge_until;
-use super::{Bitmap, Damaged, Index, Loc, WriteFault, memory};
+use super::{Bitmap, Damaged, Index, Loc, Tag, WriteFault, memory};
 use crate::disk::Disk;
 use std::collections::BTreeMap;
 
@@ -34,6 +34,27 @@ impl Index {
         }
         let words = self.memory.edges.get(memory(from - before)..).ok_or(Damaged)?;
         Ok(each_edge_until(words, memory(max_words), each) as u64)
+    }
+
+    /// First number and count of each table: while they are the same, so are places in the runs.
+    pub(crate) fn shape(&self) -> Vec<(u32, u32)> {
+        self.tables.iter().map(|table| (table.first, table.count)).collect()
+    }
+
+    /// The tags of some pages of the runs, from a table and a page on; answers where to go on, `None` at the end.
+    pub(crate) fn tags_from(
+        &self,
+        disk: &dyn Disk,
+        (place, page): (usize, u32),
+        pages: u32,
+        each: &mut dyn FnMut(Tag, u32),
+    ) -> Result<Option<(usize, u32)>, Damaged> {
+        let Some(table) = self.tables.get(place) else {
+            self.memory.tags.iter().for_each(|(tag, number)| each(*tag, *number));
+            return Ok(None);
+        };
+        let next = table.tags_from(disk, self.keys(), page, pages, each)?;
+        Ok(Some(next.map_or((place + 1, 0), |page| (place, page))))
     }
 
     /// Places of some numbers, in their order.

@@ -286,6 +286,29 @@ impl Table {
         if used >= max_words.min(until - from) { Ok(used) } else { Err(Damaged) }
     }
 
+    /// The tags of some pages of the run; answers the page behind the last, or `None` at the end.
+    pub(crate) fn tags_from(
+        &self,
+        disk: &dyn Disk,
+        keys: Keys<'_>,
+        from: u32,
+        count: u32,
+        each: &mut dyn FnMut(Tag, u32),
+    ) -> Result<Option<u32>, Damaged> {
+        let to = self.sections.run.min(from.saturating_add(count));
+        let mut bytes = vec![0; (to - from) as usize * PAGE];
+        read_exact(disk, self.file, u64::from(1 + from) * PAGE_U64, &mut bytes).map_err(|_| Damaged)?;
+        for (page, number) in bytes.as_chunks::<PAGE>().0.iter().zip(from..) {
+            let payload = checked(page, keys, self.first, self.count, 1 + number)?;
+            let entries = RUN_PER_PAGE.min((self.run_entries as usize).saturating_sub(number as usize * RUN_PER_PAGE));
+            for entry in &payload.as_chunks::<RUN_ENTRY>().0[..entries] {
+                let (tag, number) = run_entry(entry);
+                each(tag, number);
+            }
+        }
+        Ok((to < self.sections.run).then_some(to))
+    }
+
     /// The places of some numbers of this table, in their order.
     pub(crate) fn locs_from(
         &self,

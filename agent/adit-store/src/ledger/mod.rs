@@ -15,7 +15,7 @@ pub(crate) use entry::{
     HealEntry, HealedBy, OpenEntry, PolicyEntry, ProgressEntry, ProtectEntry, QuarantineEntry, ReleaseEntry,
     RewriteEntry, SealEntry, SourceEntry, SweepEntry,
 };
-pub(crate) use state::{Quarantine, SnapshotState, State};
+pub(crate) use state::{Quarantine, SnapshotState, SourceState, State};
 
 use crate::bytes::{PAGE, PAGE_U64, align, memory, narrow};
 use crate::disk::{Disk, FileId, Mode, read_exact};

@@ -2,6 +2,7 @@
 //! `adit box peers list|rename|revoke`: needs a state directory that was paired with `--role admin`.
 
 use super::box_machine::MachineVerb;
+use super::box_store::StoreVerb;
 use super::{print, print_json, say};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -40,6 +41,8 @@ enum Noun {
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = lifetime_s)]
         lifetime: u32,
     },
+    #[command(flatten)]
+    Store(StoreVerb),
     #[command(flatten)]
     Machine(MachineVerb),
 }
@@ -86,6 +89,7 @@ impl BoxCommand {
         let net = Net::start()?;
         let verb = match self.command {
             Noun::Peers(verb) => verb,
+            Noun::Store(verb) => return net.run(verb.run(&way)),
             Noun::Machine(verb) => return net.run(verb.run(&way, state)),
             Noun::Token { role, name, rejoin, lifetime } => {
                 let role = Role::from_word(&role).unwrap_or(Role::Source);

@@ -14,6 +14,7 @@ mod backup;
 mod box_lock;
 mod box_machine;
 mod box_peers;
+mod box_store;
 mod certificate;
 mod certify;
 mod check;

@@ -2,13 +2,15 @@
 //! Peers are listed, renamed, revoked, and give themselves up. No verb here shortens the life of data: revoking keeps the
 //! history.
 
-use super::{Caller, ServeError, verify};
+use super::{Caller, ServeError, keep, verify};
 use crate::clock::Now;
 use crate::peers::{PeerName, PeerTable};
 use crate::tokens::Wanted;
 use adit_link::{Conversation, Frame};
 use adit_proto::encode::push_part;
-use adit_wire::admin::{Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, Unpair, Verify};
+use adit_wire::admin::{
+    Collect, Done, Invite, Invited, Keep, Peer, Peers, PeersListed, Rename, Revoke, Stored, Unpair, Verify,
+};
 use adit_wire::frame::Message;
 use adit_wire::ids::SourceId;
 use adit_wire::list::Parts;
@@ -35,6 +37,9 @@ pub(super) async fn serve(caller: &Arc<Caller>, frame: &Frame, conversation: &Co
         Unpair::KIND => unpair(caller, conversation).await,
         Invite::KIND => invite(caller, frame.message()?, conversation).await,
         Verify::KIND => verify::serve(caller, conversation).await,
+        Keep::KIND => keep::keep(caller, frame.message()?, conversation).await,
+        Stored::KIND => keep::stored(caller, frame.message()?, conversation).await,
+        Collect::KIND => keep::collect(caller, frame.message()?, conversation).await,
         _ => Err(ServeError::refused(Code::UnknownMethod)),
     }
 }

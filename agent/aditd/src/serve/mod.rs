@@ -8,6 +8,7 @@ mod admin;
 pub(crate) mod appliance;
 mod backup;
 pub(crate) mod health;
+mod keep;
 pub(crate) mod pair;
 mod read;
 mod recover;

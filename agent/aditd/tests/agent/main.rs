@@ -8,6 +8,7 @@ mod console;
 mod endpoints;
 mod hostile;
 mod invite;
+mod keep;
 mod lab;
 mod monitor;
 mod pairing;

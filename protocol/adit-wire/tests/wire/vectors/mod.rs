@@ -4,8 +4,8 @@
 mod schema;
 
 use adit_wire::admin::{
-    Done, Invite, Invited, Peer, Peers, PeersListed, Rename, Revoke, TOKEN_LIFETIME_S_MAX, TOKEN_TEXT_BYTES_MAX,
-    Unpair, Verified, Verify, Verifying,
+    Collect, Done, Invite, Invited, Keep, KeepPolicy, Kept, KeptRow, Peer, Peers, PeersListed, Rename, Revoke, Stored,
+    StoredListed, StoredSource, TOKEN_LIFETIME_S_MAX, TOKEN_TEXT_BYTES_MAX, Unpair, Verified, Verify, Verifying, Wish,
 };
 use adit_wire::appliance::{
     Activate, AddShare, Disk, Disks, DisksListed, Doing, EncryptDisk, LOCATE_S_MAX, LocateDisk, LockSeen, Look,
@@ -129,7 +129,10 @@ const LAST_KEY: PublicKey = PublicKey([0xff; 32]);
 pub(crate) fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
-        [link(), pair(), backup(), read(), recover(), health(), admin(), appliance()].into_iter().flatten().collect()
+        [link(), pair(), backup(), read(), recover(), health(), admin(), keeping(), storing(), appliance()]
+            .into_iter()
+            .flatten()
+            .collect()
     })
 }
 
@@ -389,6 +392,99 @@ fn admin() -> Vec<Case> {
     ]
 }
 
+/// Retention.
+fn keeping() -> Vec<Case> {
+    let keep =
+        Keep { wish: Wish::Plan, source: "", policy: KeepPolicy::default(), seqs: Parts::default(), skip: 0, now_s: 0 };
+    let policy = KeepPolicy {
+        keep_all_d: 14,
+        hourly_d: 0,
+        daily_d: 30,
+        weekly_d: 90,
+        monthly_d: 730,
+        yearly_d: 3_650,
+        minimum: 10,
+        zone_min: -60,
+    };
+    let kept = Kept {
+        policy: KeepPolicy::default(),
+        pending: KeepPolicy::default(),
+        pending_s: 0,
+        now_s: 0,
+        changed: 0,
+        guard: "",
+        rows: Parts::default(),
+        more: false,
+    };
+    let row = KeptRow {
+        seq: 3,
+        received_s: 1_800_000_000,
+        reasons: 0x41,
+        until_s: 1_801_209_600,
+        complete: true,
+        expired_s: 0,
+        release_s: 0,
+        new_bytes: 1 << 20,
+    };
+    vec![
+        case!(Keep: "min" keep,
+        "typical" Keep { wish: Wish::Set, source: "web1", policy, seqs: Parts::new(&[1, 2]), now_s: 1_800_000_000, ..keep },
+        "max" Keep {
+            wish: Wish::Allow, source: text(63), policy, seqs: Parts::new(filled(40_960)), skip: u32::MAX, now_s: u64::MAX,
+        }),
+        case!(Kept: "min" kept,
+        "typical" Kept { policy, pending: policy, now_s: 1_800_000_000, rows: Parts::new(joined(&[part(&row)])), ..kept },
+        "max" Kept {
+            policy, pending: policy, pending_s: u64::MAX, now_s: u64::MAX, changed: u32::MAX, guard: text(200),
+            rows: Parts::new(filled(500_000)), more: true,
+        }),
+    ]
+}
+
+/// The store at a glance.
+fn storing() -> Vec<Case> {
+    let stored = StoredListed {
+        read_only: "",
+        stored_bytes: 0,
+        record_bytes: 0,
+        records: 0,
+        damaged_records: 0,
+        free_bytes: 0,
+        grown_bytes: 0,
+        collecting: false,
+        swept_s: 0,
+        swept_records: 0,
+        swept_bytes: 0,
+        sources: Parts::default(),
+        more: false,
+    };
+    let source = StoredSource {
+        name: "web1",
+        source: SOURCE,
+        snapshots: 30,
+        expired: 1,
+        released: 300,
+        newest_s: 1_800_000_000,
+        records: 40_000,
+        bytes: 7 << 30,
+        guarded: false,
+    };
+    vec![
+        case!(Stored: "min" Stored { skip: 0 }, "typical" Stored { skip: 300 }, "max" Stored { skip: u32::MAX }),
+        case!(StoredListed: "min" stored,
+        "typical" StoredListed {
+            stored_bytes: 9 << 30, record_bytes: 8 << 30, records: 40_000, free_bytes: 1 << 40,
+            sources: Parts::new(joined(&[part(&source)])), ..stored
+        },
+        "max" StoredListed {
+            read_only: text(200), stored_bytes: u64::MAX, record_bytes: u64::MAX, records: u64::MAX,
+            damaged_records: u64::MAX, free_bytes: u64::MAX, grown_bytes: u64::MAX, collecting: true, swept_s: u64::MAX,
+            swept_records: u64::MAX, swept_bytes: u64::MAX, sources: Parts::new(filled(500_000)), more: true,
+        }),
+        case!(Collect: "only" Collect {}),
+    ]
+}
+
 const LAST_VERSION: Version = (u16::MAX, u16::MAX, u32::MAX);
 
 fn appliance() -> Vec<Case> {
@@ -489,6 +585,14 @@ pub(crate) fn part_cases() -> Vec<PartCase> {
         part_case!(Recoverable: "max" recoverable),
         part_case!(Peer: "max" peer(Role::Source), "typical" peer(Role::Replica)),
         part_case!(Entry: "max" entry),
+        part_case!(KeptRow: "max" KeptRow {
+            seq: u64::MAX, received_s: u64::MAX, reasons: u8::MAX, until_s: u64::MAX, complete: true,
+            expired_s: u64::MAX, release_s: u64::MAX, new_bytes: u64::MAX,
+        }),
+        part_case!(StoredSource: "max" StoredSource {
+            name: text(63), source: SOURCE, snapshots: u32::MAX, expired: u32::MAX, released: u64::MAX,
+            newest_s: u64::MAX, records: u64::MAX, bytes: u64::MAX, guarded: true,
+        }),
         part_case!(Slot: "typical" slot(), "max" Slot {
             version: LAST_VERSION, state: text(16), tries_left: u8::MAX, runs: true, reason: text(WORDS_BYTES_MAX),
         }),
