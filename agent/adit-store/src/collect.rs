@@ -176,7 +176,6 @@ impl Store {
             log::warn!("cannot remove {path}: {error}; it goes at the next start");
         }
         crate::cover::remove(&*self.disk, &crate::cover::name(segment));
-        crate::cover::remove(&*self.disk, &crate::cover::name(segment));
     }
 
     pub(crate) fn moved(&mut self, fault: WriteFault) -> WriteError {
