@@ -24,7 +24,7 @@ async fn random_bodies_for_every_method() {
                 let length = usize::try_from(seed * seed * 7).expect("small");
                 let answer = ask_bytes(&link, kind, &noise(length, seed)).await;
                 assert!(
-                    answer.is_err() || row.method == 6 || row.name == "POLL" || row.name == "PEERS",
+                    answer.is_err() || length == 0 || row.method == 6 || row.name == "POLL" || row.name == "PEERS",
                     "{}",
                     row.name
                 );
