@@ -26,7 +26,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let far = internet.host("far")?.forward(SocketAddrV6::new(cellar.address()?, PORT, 0, 0))?;
     let token = cellar.admin(&["box", "token", "--name", web.name()])?.succeeded()?;
     let token = token.stdout.trim();
-    ensure!(web.pair_with(token, Some(&far.to_string())).is_err(), "the router let a stranger in");
+    let early = lab.source("early")?.pair_with(token, Some(&far.to_string()));
+    ensure!(early.is_err(), "the router let a stranger in");
 
     router.opens_ports(Some(true))?;
     cellar.expect("the router has opened TCP", START_DEADLINE)?;
