@@ -24,8 +24,8 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     cellar.confirmed()?;
     let update = cellar.start_update(&next.update, &[])?;
     for _ in 0..3 {
-        cellar.expect("adit 1.1.0", adit_hil::appliance::START_DEADLINE)?;
-        cellar.expect("watchdog: i6300ESB", adit_hil::appliance::START_DEADLINE)?;
+        // Said behind the step that arms the watchdog, and by no other start.
+        cellar.expect("start: trying", adit_hil::appliance::START_DEADLINE)?;
         cellar.hang()?;
         cellar.qmp()?.wait_event("WATCHDOG", BITES_WITHIN, |_| true)?;
     }
