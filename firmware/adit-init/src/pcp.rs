@@ -27,6 +27,8 @@ const LIFETIME_S: u32 = 7_200;
 /// The first pause between two requests without an answer, and the longest (section 8.1.1).
 const PAUSE_MIN: Duration = Duration::from_secs(3);
 const PAUSE_MAX: Duration = Duration::from_secs(1_024);
+/// An open port is asked for again after so long at most, seconds: a router that was off has forgotten it.
+const AGAIN_MAX_S: u32 = 600;
 /// A refusal counts at least and at most so long, whatever it says.
 const REFUSED_MIN_S: u32 = 60;
 const REFUSED_MAX_S: u32 = 3_600;
@@ -78,18 +80,21 @@ struct Mapping {
     said: Said,
     /// When the next request is due.
     due: Instant,
+    /// Until when the port is open.
+    until: Instant,
     pause: Duration,
-    /// The router's own seconds at its last answer, and when that came (section 8.5).
-    epoch: Option<(u32, Instant)>,
 }
 
 impl Mapping {
     fn new(nonce: Nonce, address: Ipv6Addr, now: Instant) -> Self {
-        Self { nonce, address, said: Said::Nothing, due: now, pause: PAUSE_MIN, epoch: None }
+        Self { nonce, address, said: Said::Nothing, due: now, until: now, pause: PAUSE_MIN }
     }
 
     /// The request that is due now, if one is.
     fn request(&mut self, now: Instant) -> Option<[u8; BYTES]> {
+        if self.said == Said::Open && now >= self.until {
+            self.said = Said::Nothing;
+        }
         if now < self.due {
             return None;
         }
@@ -113,23 +118,16 @@ impl Mapping {
         else {
             return;
         };
-        let forgot = self.epoch.is_some_and(|(told, at)| {
-            // A router that counts from the start again has forgotten what it had opened.
-            let expected = u64::from(told) + now.duration_since(at).as_secs();
-            u64::from(answer.epoch_s) + 2 + expected / 8 < expected
-        });
-        self.epoch = Some((answer.epoch_s, now));
-        let lifetime_s = if answer.code == 0 {
+        let after = |seconds: u32| now + Duration::from_secs(u64::from(seconds));
+        if answer.code == 0 {
             self.said = Said::Open;
             self.pause = PAUSE_MIN;
             // Half of it is over then; what is lost on the way is asked for again in time.
-            answer.lifetime_s / 2
+            (self.due, self.until) = (after((answer.lifetime_s / 2).clamp(1, AGAIN_MAX_S)), after(answer.lifetime_s));
         } else {
             self.said = Said::Refused(answer.code);
-            answer.lifetime_s.clamp(REFUSED_MIN_S, REFUSED_MAX_S)
-        };
-        self.due =
-            if forgot && answer.code != 0 { now } else { now + Duration::from_secs(u64::from(lifetime_s.max(1))) };
+            self.due = after(answer.lifetime_s.clamp(REFUSED_MIN_S, REFUSED_MAX_S));
+        }
     }
 }
 
@@ -138,7 +136,6 @@ impl Mapping {
 struct Answer {
     code: u8,
     lifetime_s: u32,
-    epoch_s: u32,
     /// None where a router of another version cannot know our form.
     nonce: Option<Nonce>,
 }
@@ -150,7 +147,7 @@ impl Answer {
         if bytes.len() > BYTES_MAX || opcode & RESPONSE == 0 {
             return None;
         }
-        let mut answer = Self { code, lifetime_s: word(4)?, epoch_s: word(8)?, nonce: None };
+        let mut answer = Self { code, lifetime_s: word(4)?, nonce: None };
         // NAT-PMP, the version before, answers in its own form that it is another version (section 9).
         if bytes[0] != VERSION {
             return Some(Self { code: code.max(1), lifetime_s: REFUSED_MAX_S, ..answer });
@@ -248,13 +245,12 @@ mod tests {
 
     const ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0xad17, 1, 2, 3);
 
-    fn answer(request: &[u8; BYTES], code: u8, lifetime_s: u32, epoch_s: u32) -> Vec<u8> {
+    fn answer(request: &[u8; BYTES], code: u8, lifetime_s: u32) -> Vec<u8> {
         let mut bytes = request.to_vec();
         bytes[1] |= RESPONSE;
         bytes[3] = code;
         bytes[4..8].copy_from_slice(&lifetime_s.to_be_bytes());
-        bytes[8..12].copy_from_slice(&epoch_s.to_be_bytes());
-        bytes[12..24].fill(0);
+        bytes[8..24].fill(0);
         bytes
     }
 
@@ -282,12 +278,28 @@ mod tests {
         let start = Instant::now();
         let mut mapping = Mapping::new([7; NONCE_BYTES], ADDRESS, start);
         let request = mapping.request(start).expect("due");
-        mapping.heard(&answer(&request, 0, 600, 5_000), start);
+        mapping.heard(&answer(&request, 0, 600), start);
         assert_eq!(mapping.said, Said::Open);
         assert_eq!(mapping.request(start + Duration::from_secs(299)), None);
         assert!(mapping.request(start + Duration::from_secs(300)).is_some());
         // Lost on the way: asked for again long before the end.
         assert!(mapping.request(start + Duration::from_secs(303)).is_some());
+        // However long the router means to keep it.
+        mapping.heard(&answer(&request, 0, u32::MAX), start);
+        assert_eq!(mapping.request(start + Duration::from_secs(599)), None);
+        assert!(mapping.request(start + Duration::from_secs(600)).is_some());
+    }
+
+    #[test]
+    fn a_port_that_nobody_renewed_is_not_called_open() {
+        let start = Instant::now();
+        let mut mapping = Mapping::new([7; NONCE_BYTES], ADDRESS, start);
+        let request = mapping.request(start).expect("due");
+        mapping.heard(&answer(&request, 0, 600), start);
+        for (second, said) in [(300, Said::Open), (599, Said::Open), (600, Said::Nothing)] {
+            let _sent = mapping.request(start + Duration::from_secs(second));
+            assert_eq!(mapping.said, said, "after {second} s");
+        }
     }
 
     #[test]
@@ -296,7 +308,7 @@ mod tests {
         for (code, lifetime_s, again_s) in [(2, 30, 60), (8, 900, 900), (3, u32::MAX, 3_600)] {
             let mut mapping = Mapping::new([7; NONCE_BYTES], ADDRESS, start);
             let request = mapping.request(start).expect("due");
-            mapping.heard(&answer(&request, code, lifetime_s, 0), start);
+            mapping.heard(&answer(&request, code, lifetime_s), start);
             assert_eq!(mapping.said, Said::Refused(code));
             assert!(mapping.said.to_string().contains("by hand"));
             assert_eq!(mapping.request(start + Duration::from_secs(again_s - 1)), None);
@@ -313,9 +325,9 @@ mod tests {
         let start = Instant::now();
         let mut mapping = Mapping::new([7; NONCE_BYTES], ADDRESS, start);
         let request = mapping.request(start).expect("due");
-        let mut of_another = answer(&request, 0, 600, 0);
+        let mut of_another = answer(&request, 0, 600);
         of_another[24] ^= 1;
-        let good = answer(&request, 0, 600, 0);
+        let good = answer(&request, 0, 600);
         for bytes in [&of_another, &request.to_vec(), &good[..59].to_vec(), &Vec::new(), &vec![0x82; 2_000]] {
             mapping.heard(bytes, start);
             assert_eq!(mapping.said, Said::Nothing, "{bytes:02x?}");

@@ -4,7 +4,7 @@
 
 use crate::clock;
 use adit_slots::preseed::TIME_SERVER_DEFAULT;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const STRATUM_MAX: u8 = 15;
 /// Seconds from 1900, where NTP counts from, to 1970; it counts 32 bits and begins again in 2036.
 const TO_1970_S: u64 = 2_208_988_800;
 const ERA_S: u64 = 1 << 32;
+/// Parts of a second in which NTP gives a fraction, 2^32.
+const FRACTION: f64 = 4_294_967_296.0;
 /// Servers that are asked at a time.
 const SERVERS_MAX: usize = 4;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -67,8 +69,7 @@ fn ask_all(servers: &[String]) -> Result<Told> {
     ensure!(!found.is_empty(), "no server's name leads to an IPv6 address");
     let asked = found.into_iter().take(SERVERS_MAX);
     let mut told: Vec<Told> = asked.filter_map(|address| ask(address).ok()).collect();
-    ensure!(!told.is_empty(), "no server answers");
-    let Some(first) = told.first().map(|told| told.at) else { bail!("no server answers") };
+    let first = told.first().context("no server answers")?.at;
     let now_s = |told: &Told| told.time_s - told.at.duration_since(first).as_secs_f64();
     told.sort_by(|one, other| now_s(one).total_cmp(&now_s(other)));
     Ok(told[(told.len() - 1) / 2])
@@ -106,11 +107,8 @@ fn read(bytes: &[u8], nonce: [u8; 8]) -> Option<f64> {
     let since_1970_s = since_1900_s.checked_sub(TO_1970_S)?;
     #[expect(clippy::cast_precision_loss, reason = "33 bits of seconds fit")]
     let whole = since_1970_s as f64;
-    (seconds != 0).then(|| whole + f64::from(fraction) / ERA_F)
+    (seconds != 0).then(|| whole + f64::from(fraction) / FRACTION)
 }
-
-/// 2^32 as a number with a fraction.
-const ERA_F: f64 = 4_294_967_296.0;
 
 /// Sets the clock where it is off, and tells the kernel that it is kept.
 fn set(told: Told) -> Result<()> {
