@@ -172,6 +172,15 @@ mod tests {
         assert_eq!(wrong(&Given { dns: &servers, ..NOTHING }), Some("dns"));
         assert_eq!(wrong(&Given { reached_at: &names[1..], ..NOTHING }), None);
         assert_eq!(wrong(&Given { reached_at: &names, ..NOTHING }), Some("reached_at"));
+        let times = vec!["ntp.example.org".to_owned(); TIME_SERVERS_MAX + 1];
+        assert_eq!(wrong(&Given { ntp: &times[1..], ..NOTHING }), None);
+        assert_eq!(wrong(&Given { ntp: &times, ..NOTHING }), Some("ntp"));
+        let name = ["a".repeat(SERVER_BYTES_MAX + 1)];
+        assert_eq!(wrong(&Given { ntp: &[name[0][1..].to_owned()], ..NOTHING }), None);
+        assert_eq!(wrong(&Given { ntp: &name, ..NOTHING }), Some("ntp"));
+        let contact = "a".repeat(CONTACT_BYTES_MAX + 1);
+        assert_eq!(wrong(&Given { contact: Some(&contact[1..]), ..NOTHING }), None);
+        assert_eq!(wrong(&Given { contact: Some(&contact), ..NOTHING }), Some("contact"));
         assert_eq!(address("2001:db8::5/128").map(|(_, bits)| bits), Some(128));
         assert_eq!((address("2001:db8::5/129"), address("2001:db8::5/0")), (None, None));
     }
