@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Service 6: peers and the store are administered. No verb shortens the life of data.
 
+use crate::appliance::WORDS_BYTES_MAX;
 use crate::frame::message;
 use crate::ids::{PublicKey, SourceId};
 use crate::list::{Ids, Parts};
@@ -170,7 +171,7 @@ pub struct Keep<'a> {
     pub now_s: u64,
 }
 message!(Keep<'a>, Admin, 12, 1, Refused, |m| m.source.len() <= NAME_BYTES_MAX
-    && m.seqs.as_bytes().len() <= KEEP_SEQS_MAX * 10);
+    && m.seqs.iter().count() <= KEEP_SEQS_MAX);
 
 /// What is wished for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,7 +232,7 @@ pub struct Kept<'a> {
     /// Whether there are more.
     pub more: bool,
 }
-message!(Kept<'a>, Admin, 13, 1, Skipped, |m| m.guard.len() <= 200);
+message!(Kept<'a>, Admin, 13, 1, Skipped, |m| m.guard.len() <= WORDS_BYTES_MAX);
 
 /// One snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,7 +294,7 @@ pub struct StoredListed<'a> {
     /// Whether there are more.
     pub more: bool,
 }
-message!(StoredListed<'a>, Admin, 15, 1, Skipped, |m| m.read_only.len() <= 200);
+message!(StoredListed<'a>, Admin, 15, 1, Skipped, |m| m.read_only.len() <= WORDS_BYTES_MAX);
 
 /// One source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use adit_proto::encode::push_part;
 use adit_store::retention::{Judged, Policy};
 use adit_store::{Planned, RetainError};
 use adit_wire::admin::{Collect, Done, Keep, KeepPolicy, Kept, KeptRow, Stored, StoredListed, StoredSource, Wish};
+use adit_wire::appliance::WORDS_BYTES_MAX;
 use adit_wire::ids::SourceId;
 use adit_wire::list::Parts;
 use adit_wire::refusal::Code;
@@ -74,11 +75,16 @@ pub(super) async fn keep(caller: &Arc<Caller>, asked: Keep<'_>, conversation: &C
         pending_s: pending.map_or(0, |pending| pending.from_s),
         now_s: answer.now_s,
         changed: u32::try_from(answer.changed).unwrap_or(u32::MAX),
-        guard: &answer.guard,
+        guard: cut(&answer.guard),
         rows: Parts::new(&rows),
         more,
     };
     Ok(conversation.send(&kept, true).await?)
+}
+
+/// As much of a sentence as the message takes.
+fn cut(words: &str) -> &str {
+    &words[..words.floor_char_boundary(WORDS_BYTES_MAX)]
 }
 
 fn label(source: &str) -> &str {
@@ -132,9 +138,9 @@ pub(super) async fn stored(caller: &Caller, asked: Stored, conversation: &Conver
         };
         !push_part(&mut sources, &part, LIST_BYTES_MAX)
     });
-    let read_only: String = status.read_only.unwrap_or_default().chars().take(60).collect();
+    let read_only = status.read_only.unwrap_or_default();
     let listed = StoredListed {
-        read_only: &read_only,
+        read_only: cut(&read_only),
         stored_bytes: status.segment_bytes,
         record_bytes: status.record_bytes,
         records: status.records,
