@@ -11,7 +11,7 @@ use std::thread;
 /// Width of the frame: what an 80-column console shows whole.
 const WIDTH: usize = 78;
 /// How wide the names of rows are.
-const NAME_WIDTH: usize = 12;
+const NAME_WIDTH: usize = 11;
 
 /// What is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

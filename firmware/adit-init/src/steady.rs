@@ -343,7 +343,7 @@ impl<'a> Steady<'a> {
             rows: vec![
                 ("version", format!("{} is {running}{version}", appliance.image.version)),
                 ("addresses", addresses_in_words()),
-                ("from outside", self.outside_in_words()),
+                ("outside", self.outside_in_words()),
                 ("agent", agent),
                 (
                     "data",
@@ -362,7 +362,7 @@ impl<'a> Steady<'a> {
                 ("last start", words::reset(record.reset).to_owned()),
                 ("to stop", member::STOP.to_owned()),
                 (
-                    "questions to",
+                    "questions",
                     self.machine.settings.contact.clone().unwrap_or_else(|| "the admin of this box".to_owned()),
                 ),
             ],

@@ -329,6 +329,17 @@ impl Appliance {
         crate::program::Running::start(&self.admin.program, arguments)
     }
 
+    /// Sends an update and waits until it runs and has proved itself.
+    ///
+    /// # Errors
+    /// What a program or the console said instead.
+    pub fn update(&mut self, file: &Path) -> Result<Ran> {
+        let update = self.start_update(file, &[])?;
+        self.serves()?;
+        self.confirmed()?;
+        update.finish()?.succeeded()
+    }
+
     /// What `adit box show --json` tells.
     ///
     /// # Errors

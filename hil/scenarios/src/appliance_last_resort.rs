@@ -22,10 +22,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let mut cellar = lab.new_appliance("cellar", &home, Edition::new(1, 0, 0)).start()?;
     cellar.pair_admin()?;
     cellar.confirmed()?;
-    let update = cellar.start_update(&next.update, &[])?;
-    cellar.serves()?;
-    cellar.confirmed()?;
-    update.finish()?.succeeded()?;
+    cellar.update(&next.update)?;
 
     cellar.disk(BOOT_DISK)?.0.corrupt_marker(KEY)?;
     cellar.cut()?;

@@ -12,10 +12,7 @@ pub(crate) fn play(lab: &mut Lab) -> Result<()> {
     let mut cellar = lab.new_appliance("cellar", &home, Edition::new(1, 0, 0)).start()?;
     cellar.pair_admin()?;
     cellar.confirmed()?;
-    let update = cellar.start_update(&next.update, &[])?;
-    cellar.serves()?;
-    cellar.confirmed()?;
-    let ran = update.finish()?.succeeded()?;
+    let ran = cellar.update(&next.update)?;
     ensure!(ran.stderr.contains("version 1.1.0 runs and is confirmed"), "{}", ran.stderr);
     runs(&cellar, "1.1.0", "1.0.0")?;
 

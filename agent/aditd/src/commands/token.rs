@@ -104,7 +104,7 @@ fn print(text: &str, wanted: &Wanted, args: &Args, own: &[Address]) {
         Role::Replica | Role::Agent => "aditd pair",
     };
     tell(format_args!(
-        "\nThe token above makes {} a {} of this machine, once, within {}.",
+        "\nThe token above lets {} join this machine as {}, once, within {}.",
         name,
         role.word(),
         args.lifetime
